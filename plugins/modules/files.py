@@ -1,0 +1,544 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: files
+short_description: Bring a set of files to a host in one step
+version_added: 0.1.0
+author:
+  - synapse.workers contributors
+description:
+  - Takes every file that a concern needs on a host as data and writes only those that differ, so that the number of tasks does
+    not grow with the number of workers.
+  - Files are validated as a whole in a private copy before the first one is replaced. A file is replaced by renaming, so a
+    reader sees the old one or the new one and nothing between. The version before is kept below O(manifest)'s folder.
+  - Remembers in O(manifest) what it wrote. A file that stands at a path of ours without being remembered belongs to somebody
+    else and is never replaced; the run stops and names it.
+options:
+  files:
+    description: The files that shall exist.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      content:
+        description: The whole text.
+        type: str
+        required: true
+      owner:
+        description: Name of the user who owns it.
+        type: str
+        default: root
+      group:
+        description: Name of the owning group.
+        type: str
+        default: root
+      mode:
+        description: Permissions as an octal string.
+        type: str
+        default: '0644'
+  directories:
+    description: Folders that shall exist. Their parents are made as needed, owned by root.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      owner:
+        description: Name of the user who owns it.
+        type: str
+        default: root
+      group:
+        description: Name of the owning group.
+        type: str
+        default: root
+      mode:
+        description: Permissions as an octal string.
+        type: str
+        default: '0755'
+  manifest:
+    description:
+      - Absolute path of the file in which the module remembers what it wrote. One per concern.
+      - Required unless O(root) is given.
+    type: path
+  purge:
+    description: Whether files of an earlier run that are no longer wanted are removed.
+    type: bool
+    default: true
+  root:
+    description:
+      - Write below this folder instead of the real paths, without owner, mode, validation or memory. For looking at what a host
+        would get.
+    type: path
+  validate:
+    description: How a daemon is asked, before anything is replaced, whether it would accept the files.
+    type: dict
+    suboptions:
+      copy:
+        description: Folders copied into the private folder before the new files are laid over them.
+        type: list
+        elements: path
+        default: []
+      exclude:
+        description: Names (shell patterns) of entries that are not copied.
+        type: list
+        elements: str
+        default: []
+      rewrite:
+        description: Whether the paths of O(validate.copy) inside the copied files are turned to the private folder.
+        type: bool
+        default: false
+      script:
+        description: Text of a script that is put into the private folder; V({script}) in O(validate.command) is its path.
+        type: str
+      command:
+        description: The command and its arguments; V({root}) is the private folder. It must end with 0.
+        type: list
+        elements: str
+        required: true
+      requires:
+        description: Validate only when this path exists. Meant for check mode on a host where the daemon is yet to be installed.
+        type: path
+attributes:
+  check_mode:
+    support: full
+    description: Reports and validates what would be written, writes nothing.
+  diff_mode:
+    support: full
+    description: One diff per changed file.
+"""
+
+EXAMPLES = r"""
+- name: Write what the workers of this host read
+  synapse.workers.files:
+    manifest: /var/lib/synapse-workers/matrix-synapse/processes.json
+    files:
+      - path: /etc/matrix-synapse/workers/synchrotron-1.yaml
+        content: |
+          worker_app: synapse.app.generic_worker
+          worker_name: synchrotron-1
+        group: matrix-synapse
+        mode: '0640'
+"""
+
+RETURN = r"""
+changed_files:
+  description: Paths that were (or in check mode would be) written, or whose owner or mode differed.
+  returned: always
+  type: list
+  elements: str
+removed_files:
+  description: Paths that were (or would be) removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import errno
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import stat
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+OWNERSHIP = ("owner", "group", "mode")
+
+
+class Conflict(Exception):
+    """The wish cannot be met without touching what is not ours; str() is the sentence for the operator."""
+
+
+def read(path):
+    """Content as bytes, or None when there is no such file."""
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def write(path, data, uid=None, gid=None, mode=0o644):
+    """Replace ``path`` by renaming, with owner and mode set before it appears under its name."""
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path) + ".")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if uid is not None:
+            os.chown(temporary, uid, gid)
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Manifest:
+    """What earlier runs wrote."""
+
+    def __init__(self, path):
+        self.path = path
+        data = read(path) if path else None
+        try:
+            self.paths = set(json.loads(data)["files"]) if data else set()
+        except (ValueError, KeyError, TypeError):
+            raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours")
+
+    def remember(self, paths):
+        self.paths = set(paths)
+        os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
+        write(self.path, json.dumps({"files": sorted(self.paths)}, indent=1).encode() + b"\n", 0, 0, 0o644)
+
+    @property
+    def previous(self):
+        """Folder with the version before the last change of each file."""
+        return os.path.splitext(self.path)[0] + ".previous"
+
+
+def ids(wish):
+    """(uid, gid), or None where the account is yet to be made (check mode on a bare host)."""
+    try:
+        return pwd.getpwnam(wish["owner"]).pw_uid, grp.getgrnam(wish["group"]).gr_gid
+    except KeyError:
+        return None
+
+
+def ownership(path, wish):
+    """({what is}, {what shall be}) of owner, group and mode, as text for a diff; what is missing on the host is ''."""
+    shall = {key: wish[key] for key in OWNERSHIP}
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return {key: "" for key in OWNERSHIP}, shall
+    try:
+        owner = pwd.getpwuid(info.st_uid).pw_name
+    except KeyError:
+        owner = str(info.st_uid)
+    try:
+        group = grp.getgrgid(info.st_gid).gr_name
+    except KeyError:
+        group = str(info.st_gid)
+    # As the operator writes modes: four digits.
+    return {"owner": owner, "group": group, "mode": f"{stat.S_IMODE(info.st_mode):04o}"}, shall
+
+
+def check_paths(files):
+    seen = set()
+    for wish in files:
+        if not os.path.isabs(wish["path"]) or os.path.normpath(wish["path"]) != wish["path"]:
+            raise Conflict("{} is no absolute, plain path".format(wish["path"]))
+        if wish["path"] in seen:
+            raise Conflict("{} is wanted twice".format(wish["path"]))
+        seen.add(wish["path"])
+
+
+def check_foreign(files, manifest):
+    foreign = []
+    for wish in files:
+        path = wish["path"]
+        if path in manifest.paths:
+            continue
+        if os.path.islink(path) or os.path.isdir(path):
+            foreign.append(path)
+        else:
+            data = read(path)
+            if data is not None and data != wish["content"].encode():
+                foreign.append(path)
+    if foreign:
+        raise Conflict(
+            "These files were not written by this collection and stand where it would write: {}. Nothing was changed. "
+            "Move them away (their content may belong into the inventory) and run again.".format(
+                ", ".join(sorted(foreign))
+            )
+        )
+
+
+def validate(module, rules, files, removed):
+    """Lay the new files over copies of the folders and ask the daemon; fails the module with its words."""
+    if rules.get("requires") and not os.path.exists(rules["requires"]):
+        return
+    private = tempfile.mkdtemp(prefix="synapse-workers-", dir=module.tmpdir)
+    try:
+        root = os.path.join(private, "root")
+        os.mkdir(root, 0o700)
+        ignore = shutil.ignore_patterns(*rules["exclude"])
+        for folder in rules["copy"]:
+            if os.path.isdir(folder):
+                shutil.copytree(folder, root + folder, symlinks=True, ignore=ignore, ignore_dangling_symlinks=True)
+        for wish in files:
+            target = root + wish["path"]
+            if not os.path.isdir(os.path.dirname(target)):
+                os.makedirs(os.path.dirname(target))
+            with open(target, "wb") as stream:
+                stream.write(wish["content"].encode())
+        for path in removed:
+            if os.path.lexists(root + path):
+                os.unlink(root + path)
+        if rules["rewrite"]:
+            turn_paths(root, rules["copy"])
+        script = os.path.join(private, "validate")
+        if rules.get("script"):
+            with open(script, "w") as stream:
+                stream.write(rules["script"])
+        command = [word.replace("{root}", root).replace("{script}", script) for word in rules["command"]]
+        code, out, err = module.run_command(command)
+        if code:
+            words = (err.strip() or out.strip()).replace(root, "")
+            module.fail_json(
+                msg=f"The new files were refused before anything was replaced; the old ones are still in force.\n{words}",
+                changed_files=[],
+                removed_files=[],
+            )
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def turn_paths(root, folders):
+    """In the private copy, let absolute paths into the copied folders (also those of links) point into the copy."""
+    for folder in folders:
+        for parent, directories, names in os.walk(root + folder):
+            for name in directories + names:
+                path = os.path.join(parent, name)
+                if os.path.islink(path):
+                    target = os.readlink(path)
+                    if any(target.startswith(other + "/") for other in folders):
+                        os.unlink(path)
+                        os.symlink(root + target, path)
+                elif os.path.isfile(path):
+                    data = read(path)
+                    turned = data
+                    for other in folders:
+                        turned = turned.replace(other.encode() + b"/", (root + other).encode() + b"/")
+                    if turned != data:
+                        with open(path, "wb") as stream:
+                            stream.write(turned)
+
+
+# A value behind a key that names a secret. A key that ends in `path` (or `file`) names where it lies and may be shown.
+SECRET = re.compile(
+    r"""^(\s*(?:-\s+)?["']?[\w-]*(?:password|secret|token|private_key|passphrase)(?![\w-]*(?:path|file)\b)[\w-]*["']?\s*[:=]\s*).+$""",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def text(data):
+    """The text for a diff, with the values of secrets hidden."""
+    return "" if data is None else SECRET.sub(r"\1(hidden)", data.decode("utf-8", "replace"))
+
+
+def finish(module, result):
+    """Leave with ``result``. The contents are no_log for the host's log; the diff, which is free of secrets, may be shown."""
+    module.no_log_values = set()
+    paths = [wish["path"] for wish in module.params["files"]]
+    module.exit_json(invocation={"module_args": {"files": paths, "manifest": module.params["manifest"]}}, **result)
+
+
+def diff_of(path, before, after):
+    return {
+        "before_header": path if before is not None else f"{path} (absent)",
+        "after_header": path if after is not None else f"{path} (absent)",
+        "before": text(before),
+        "after": text(after),
+    }
+
+
+def diff_of_ownership(path, before, after):
+    return {"before_header": path, "after_header": path, "before": before, "after": after}
+
+
+def make_parents(path):
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+
+
+class Work:
+    """What differs between the wish and the host, and the doing of it."""
+
+    def __init__(self, params, manifest):
+        self.files = params["files"]
+        self.directories = params["directories"]
+        self.manifest = manifest
+        wanted = {wish["path"] for wish in self.files}
+        gone = sorted(manifest.paths - wanted) if params["purge"] else []
+        self.forgotten = [path for path in gone if not os.path.lexists(path)]
+        self.removed = [path for path in gone if os.path.lexists(path)]
+        self.folders = [wish for wish in self.directories if not self._is_right_folder(wish)]
+        self.contents = []
+        self.owners = []
+        for wish in self.files:
+            before, after = ownership(wish["path"], wish)
+            if read(wish["path"]) != wish["content"].encode():
+                self.contents.append(wish)
+            elif before != after:
+                self.owners.append(wish)
+
+    @staticmethod
+    def _is_right_folder(wish):
+        before, after = ownership(wish["path"], wish)
+        return os.path.isdir(wish["path"]) and before == after
+
+    @property
+    def paths(self):
+        return [wish["path"] for wish in self.folders + self.contents + self.owners]
+
+    @property
+    def is_needed(self):
+        return bool(self.paths or self.removed)
+
+    def diffs(self):
+        for wish in self.folders + self.owners:
+            yield diff_of_ownership(wish["path"], *ownership(wish["path"], wish))
+        for wish in self.contents:
+            yield diff_of(wish["path"], read(wish["path"]), wish["content"].encode())
+        for path in self.removed:
+            yield diff_of(path, read(path), None)
+
+    def do(self):
+        for wish in self.folders:
+            uid, gid = self._ids(wish)
+            os.makedirs(wish["path"], 0o755, exist_ok=True)
+            os.chown(wish["path"], uid, gid)
+            os.chmod(wish["path"], int(wish["mode"], 8))
+        wanted = {wish["path"] for wish in self.files}
+        if self.manifest.path:
+            # Before the first write: a run that ends in the middle must not meet its own files as foreign ones.
+            if wanted - self.manifest.paths:
+                self.manifest.remember(self.manifest.paths | wanted)
+        for wish in self.contents:
+            uid, gid = self._ids(wish)
+            self._keep(wish["path"])
+            make_parents(wish["path"])
+            write(wish["path"], wish["content"].encode(), uid, gid, int(wish["mode"], 8))
+        for wish in self.owners:
+            uid, gid = self._ids(wish)
+            os.chown(wish["path"], uid, gid)
+            os.chmod(wish["path"], int(wish["mode"], 8))
+        for path in self.removed:
+            self._keep(path)
+            os.unlink(path)
+        if self.manifest.path and (self.removed or self.forgotten):
+            self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten))
+
+    @staticmethod
+    def _ids(wish):
+        found = ids(wish)
+        if found is None:
+            raise Conflict("{}: there is no user {} or no group {}".format(wish["path"], wish["owner"], wish["group"]))
+        return found
+
+    def _keep(self, path):
+        data = read(path)
+        if data is None or not self.manifest.path:
+            return
+        target = self.manifest.previous + path
+        if not os.path.isdir(self.manifest.previous):
+            os.makedirs(self.manifest.previous)
+            # It holds what the files held, whatever their mode was.
+            os.chmod(self.manifest.previous, 0o700)
+        make_parents(target)
+        write(target, data, 0, 0, 0o600)
+
+
+def render(root, files):
+    """Write below ``root``; returns the paths that differed."""
+    changed = []
+    for wish in files:
+        target = root.rstrip("/") + wish["path"]
+        data = wish["content"].encode()
+        if read(target) == data:
+            continue
+        changed.append(target)
+        make_parents(target)
+        write(target, data)
+    return changed
+
+
+def main():
+    account = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": dict(
+                    account,
+                    path={"type": "path", "required": True},
+                    # Kept out of the host's log of module calls.
+                    content={"type": "str", "required": True, "no_log": True},
+                    mode={"type": "str", "default": "0644"},
+                ),
+            },
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": dict(
+                    account,
+                    path={"type": "path", "required": True},
+                    mode={"type": "str", "default": "0755"},
+                ),
+            },
+            "manifest": {"type": "path"},
+            "purge": {"type": "bool", "default": True},
+            "root": {"type": "path"},
+            "validate": {
+                "type": "dict",
+                "options": {
+                    "copy": {"type": "list", "elements": "path", "default": []},
+                    "exclude": {"type": "list", "elements": "str", "default": []},
+                    "rewrite": {"type": "bool", "default": False},
+                    "script": {"type": "str"},
+                    "command": {"type": "list", "elements": "str", "required": True},
+                    "requires": {"type": "path"},
+                },
+            },
+        },
+        required_one_of=[("manifest", "root")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    if params["root"]:
+        changed = [] if module.check_mode else render(params["root"], params["files"])
+        finish(module, {"changed": bool(changed), "changed_files": changed, "removed_files": []})
+
+    try:
+        check_paths(params["files"])
+        manifest = Manifest(params["manifest"])
+        check_foreign(params["files"], manifest)
+        work = Work(params, manifest)
+        result = {"changed": work.is_needed, "changed_files": work.paths, "removed_files": work.removed}
+        if work.is_needed:
+            if params["validate"]:
+                validate(module, params["validate"], params["files"], work.removed)
+            result["diff"] = list(work.diffs())
+            if not module.check_mode:
+                work.do()
+    except Conflict as error:
+        module.fail_json(msg=str(error), changed_files=[], removed_files=[])
+    except OSError as error:
+        module.fail_json(
+            msg=f"{error.filename}: {error.strerror}. Files written so far are whole; run again to finish.",
+            changed_files=[],
+            removed_files=[],
+        )
+    finish(module, result)
+
+
+if __name__ == "__main__":
+    main()

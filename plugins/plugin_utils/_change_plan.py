@@ -1,0 +1,112 @@
+"""What each process was started with, in parts, so that a run can tell which processes a change concerns.
+
+A process is restarted when a part of what it read at its start differs from the plan. The parts are hashed here and kept on
+the host by the module ``processes`` once the process answers; a run that was interrupted therefore leaves its work to the
+next one, which handlers would not.
+
+Source of the restart rules: Synapse 1.163.2, ``docs/workers.md`` and ``config_documentation.md``; see the column ``restart``
+of ``_worker_types.py``.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ..module_utils._worker_types import BY_NAME, TABLE
+from ._homeserver import base_config, log_config, shared_config, worker_config
+from ._topology import processes
+
+OWN = "own settings"
+SHARED = "shared settings"
+WRITERS = "stream writers"
+DUTIES = "duties"
+UNIT = "unit"
+
+# Two writers of one stream at a time, or one that another process still looks for at its old place, lose data: when these
+# differ, all processes concerned stop before the first one starts.
+TOGETHER = (WRITERS,)
+TOGETHER_OF_SENDERS = (WRITERS, DUTIES)
+
+_WRITER_KEYS = ("instance_map", "stream_writers")
+_DUTY_KEYS = (
+    *(row.setting for row in TABLE if row.setting),
+    "enable_media_repo",
+    "media_instance_running_background_jobs",
+)
+
+
+def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> list[dict[str, Any]]:
+    """How the processes on ``host`` shall run, main first.
+
+    Args:
+        plan: the topology.
+        host: inventory name.
+        units: text of the unit files, ``{'main': …, 'worker': …}``.
+
+    Returns:
+        A list of ``{name, unit, parts, together, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
+        parts whose change needs all processes concerned to stop first), ``wave`` (0 or 1: members of a pool never restart at
+        once), ``probe`` (how to ask whether it is ready: ``listen``, ``metrics``,
+        ``client``, ``replicates``).
+    """
+    states = []
+    for process in processes(plan, host):
+        states.append(
+            {
+                "name": process["name"],
+                "unit": process["unit"],
+                "parts": _parts(plan, process, units),
+                "together": list(TOGETHER_OF_SENDERS if "federation_sender" in process["types"] else TOGETHER),
+                "wave": (process["number"] - 1) % 2,
+                "probe": {
+                    "listen": process["listen"],
+                    "metrics": process["metrics"],
+                    "client": "client" in process["resources"],
+                    # Main alone has nobody to hear from.
+                    "replicates": process["name"] != "main",
+                },
+            }
+        )
+    return states
+
+
+def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str]) -> dict[str, str]:
+    shared = shared_config(plan, process["host"])
+    listeners = shared.pop("listeners")
+    writers = {key: shared.pop(key) for key in _WRITER_KEYS if key in shared}
+    duties = {key: shared.pop(key) for key in _DUTY_KEYS if key in shared}
+    if plan["settings"]["base_settings_managed"]:
+        shared["base"] = base_config(plan)
+    is_main = process["name"] == "main"
+    own: dict[str, Any] = {"log": log_config(plan, process), "environment": process["environment"]}
+    if is_main:
+        own["listeners"] = listeners
+    else:
+        own["worker"] = worker_config(plan, process)
+    parts = {
+        OWN: own,
+        SHARED: shared,
+        WRITERS: writers,
+        DUTIES: duties if is_main else _duties_of(process, duties),
+        UNIT: units["main" if is_main else "worker"],
+    }
+    return {name: _digest(value) for name, value in parts.items()}
+
+
+def _duties_of(process: dict[str, Any], duties: dict[str, Any]) -> dict[str, Any]:
+    """The duties that concern one worker: its own, and for whoever hands something to the senders, theirs."""
+    keys = {BY_NAME[name].setting for name in process["types"]} - {""}
+    if process["media"]:
+        keys.add("media_instance_running_background_jobs")
+    if "presence" in process["types"]:
+        # The presence writer queues for the senders by name (synapse/handlers/presence.py).
+        keys.add("federation_sender_instances")
+    return {key: duties[key] for key in sorted(keys) if key in duties}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
