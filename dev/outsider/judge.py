@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from .edge import LogLine, Response
 
@@ -20,7 +20,7 @@ NOBODY = "-"
 MAIN = "main"
 
 # One type, or several that do equally well.
-Choice = Union[str, tuple[str, ...]]
+Choice = str | tuple[str, ...]
 
 REFUSED = "refused"
 """Label of requests that the edge must not pass on."""
@@ -136,12 +136,12 @@ def table(rows: list[Row], shorten: Mapping[str, str] | None = None) -> str:
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
 
     def layout(values: tuple[str, ...]) -> str:
-        left = [value.ljust(width) for value, width in zip(values[:3], widths)]
-        return "  ".join([*left, *(value.rjust(width) for value, width in zip(values[3:], widths[3:]))]).rstrip()
+        left = [values[column].ljust(widths[column]) for column in (0, 1, 2)]
+        return "  ".join([*left, *(values[column].rjust(widths[column]) for column in (3, 4))])
 
     lines = ["    " + layout(header)]
     area = ""
-    for row, values in zip(rows, cells):
+    for row, values in zip(rows, cells, strict=True):
         if row.area != area:
             area = row.area
             lines += ["", area]

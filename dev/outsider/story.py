@@ -16,8 +16,12 @@ from .edge import Response
 from .walk import User, Walk, enc
 
 C3 = "/_matrix/client/v3"
-READ, SEND = "client_reader", "event_creator"
-PASSWORD = "a long one that nobody else has 7!"
+READ = "client_reader"
+# docs/workers.md has these among what any generic worker may do, so a reader stands in where there is no creator.
+SEND = ("event_creator", READ)
+# One path for reading and writing: as a path it belongs to the one, for what it does to the other.
+READ_OR_SEND = (READ, "event_creator")
+PASSWORD = "a long one that nobody else has 7!"  # noqa: S105 - of users that live as long as a test
 
 
 def says(text: str) -> Callable[[Response], str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .edge import Response
 from .judge import ANYONE, NOBODY
-from .story import C3, PASSWORD, READ, SEND, Story, says
+from .story import C3, PASSWORD, READ, READ_OR_SEND, SEND, Story, says
 from .walk import User, enc
 
 
@@ -41,16 +41,18 @@ def accounts(story: Story) -> None:
     second.ask("log out", "POST", f"{C3}/logout", body={})
     answer = story.ask("log in for a while", "POST", f"{C3}/login", READ, body={**login, "refresh_token": True})
     story.ask("refresh the token", "POST", f"{C3}/refresh", body={"refresh_token": answer["refresh_token"]})
-    token = "/_matrix/client/v1/register/m.login.registration_token/validity?token=none"
-    story.ask("is it a valid invitation", "GET", token, READ, check=says("false"))
+    path = "/_matrix/client/v1/register/m.login.registration_token/validity?token=none"
+    story.ask("is it a valid invitation", "GET", path, READ, check=says("false"))
     story.alice.ask("capabilities", "GET", f"{C3}/capabilities", READ)
     story.alice.ask("mail addresses", "GET", f"{C3}/account/3pid", READ)
     story.alice.ask("turn server", "GET", f"{C3}/voip/turnServer", READ)
     profile = f"{C3}/profile/{enc(story.alice.id)}"
     # A new name goes into every room as an event: docs/workers.md has profiles among "Event sending requests".
-    story.alice.ask("set the name", "PUT", f"{profile}/displayname", (SEND, READ), body={"displayname": "Alice Ä"})
-    story.ask("profile", "GET", profile, (READ, SEND), check=says("Alice"))
-    story.ask("one field of it", "GET", f"{profile}/displayname", (READ, SEND), check=says("Alice"))
+    story.alice.ask(
+        "set the name", "PUT", f"{profile}/displayname", "event_creator", READ, body={"displayname": "Alice Ä"}
+    )
+    story.ask("profile", "GET", profile, READ_OR_SEND, check=says("Alice"))
+    story.ask("one field of it", "GET", f"{profile}/displayname", READ_OR_SEND, check=says("Alice"))
     path = f"{C3}/user/{enc(story.alice.id)}/filter"
     made = story.alice.ask("make a filter", "POST", path, READ, body={"room": {"timeline": {"limit": 5}}})
     story.alice.ask("read the filter", "GET", f"{path}/{made['filter_id']}", READ)
@@ -61,7 +63,7 @@ def rooms(story: Story) -> None:
     alice, bob = story.alice, story.bob
     body: dict[str, Any] = {"room_alias_name": f"café-{story.mark}", "preset": "public_chat", "name": "Talk"}
     story.room = story.name(
-        alice.ask("create a room", "POST", f"{C3}/createRoom", SEND, body=body)["room_id"], "{room}"
+        alice.ask("create a room", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{room}"
     )
     room = story.in_room
     story.alias = story.name(f"#café-{story.mark}:{story.server}", "{alias}")
@@ -71,26 +73,26 @@ def rooms(story: Story) -> None:
     alice.ask("add an alias", "PUT", f"{C3}/directory/room/{more}", READ, body={"room_id": story.room})
     alice.ask("aliases of a room", "GET", f"{room}/aliases", READ, check=says("more-"))
     alice.ask("remove an alias", "DELETE", f"{C3}/directory/room/{more}", READ)
-    bob.ask("join by alias", "POST", f"{C3}/join/{enc(story.alias)}", SEND, body={})
-    bob.ask("leave", "POST", f"{room}/leave", SEND, body={})
-    alice.ask("invite", "POST", f"{room}/invite", SEND, body={"user_id": bob.id})
-    bob.ask("join by id", "POST", f"{room}/join", SEND, body={}, again=True)
-    alice.ask("kick", "POST", f"{room}/kick", SEND, body={"user_id": bob.id})
-    alice.ask("ban", "POST", f"{room}/ban", SEND, body={"user_id": bob.id})
-    alice.ask("unban", "POST", f"{room}/unban", SEND, body={"user_id": bob.id})
-    bob.ask("join with a transaction", "PUT", f"{C3}/join/{enc(story.room)}/1", SEND, body={}, again=True)
-    bob.ask("join again", "POST", f"{C3}/join/{enc(story.room)}", SEND, body={}, again=True)
+    bob.ask("join by alias", "POST", f"{C3}/join/{enc(story.alias)}", *SEND, body={})
+    bob.ask("leave", "POST", f"{room}/leave", *SEND, body={})
+    alice.ask("invite", "POST", f"{room}/invite", *SEND, body={"user_id": bob.id})
+    bob.ask("join by id", "POST", f"{room}/join", *SEND, body={}, again=True)
+    alice.ask("kick", "POST", f"{room}/kick", *SEND, body={"user_id": bob.id})
+    alice.ask("ban", "POST", f"{room}/ban", *SEND, body={"user_id": bob.id})
+    alice.ask("unban", "POST", f"{room}/unban", *SEND, body={"user_id": bob.id})
+    bob.ask("join with a transaction", "PUT", f"{C3}/join/{enc(story.room)}/1", *SEND, body={}, again=True)
+    bob.ask("join again", "POST", f"{C3}/join/{enc(story.room)}", *SEND, body={}, again=True)
     may_knock = {"type": "m.room.join_rules", "content": {"join_rule": "knock"}}
     body = {"preset": "private_chat", "creation_content": {"type": "m.space"}, "initial_state": [may_knock]}
     story.space = story.name(
-        alice.ask("create a space", "POST", f"{C3}/createRoom", SEND, body=body)["room_id"], "{space}"
+        alice.ask("create a space", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{space}"
     )
     space = f"{C3}/rooms/{enc(story.space)}"
     child = {"via": [story.server]}
-    alice.ask("put the room into it", "PUT", f"{space}/state/m.space.child/{enc(story.room)}", SEND, body=child)
+    alice.ask("put the room into it", "PUT", f"{space}/state/m.space.child/{enc(story.room)}", *SEND, body=child)
     hierarchy = f"/_matrix/client/v1/rooms/{enc(story.space)}/hierarchy"
     alice.ask("hierarchy", "GET", hierarchy, READ, check=says(story.room))
-    bob.ask("knock", "POST", f"{C3}/knock/{enc(story.space)}", SEND, body={}, again=True)
+    bob.ask("knock", "POST", f"{C3}/knock/{enc(story.space)}", *SEND, body={}, again=True)
 
 
 def messages(story: Story) -> None:
@@ -99,22 +101,22 @@ def messages(story: Story) -> None:
     room = story.in_room
     text = {"msgtype": "m.text", "body": f"hello {story.mark}"}
     send = f"{room}/send/m.room.message"
-    story.root = story.name(alice.ask("send", "PUT", f"{send}/1", SEND, body=text)["event_id"], "{event}")
+    story.root = story.name(alice.ask("send", "PUT", f"{send}/1", *SEND, body=text)["event_id"], "{event}")
     first = story.root
 
     def same(response: Response) -> str | None:
         return None if response.json.get("event_id") == first else "the same transaction made another event"
 
-    alice.ask("send the same again", "PUT", f"{send}/1", SEND, body=text, check=same)
-    alice.ask("send without transaction", "POST", send, SEND, body=text)
+    alice.ask("send the same again", "PUT", f"{send}/1", *SEND, body=text, check=same)
+    alice.ask("send without transaction", "POST", send, *SEND, body=text)
     thread = {**text, "body": "in a thread", "m.relates_to": {"rel_type": "m.thread", "event_id": story.root}}
     story.event = story.name(
-        alice.ask("answer in a thread", "PUT", f"{send}/2", SEND, body=thread)["event_id"], "{event 2}"
+        alice.ask("answer in a thread", "PUT", f"{send}/2", *SEND, body=thread)["event_id"], "{event 2}"
     )
-    alice.ask("set the topic", "PUT", f"{room}/state/m.room.topic", SEND, body={"topic": "workers"})
+    alice.ask("set the topic", "PUT", f"{room}/state/m.room.topic", *SEND, body={"topic": "workers"})
     old = f"/_matrix/client/api/v1/rooms/{enc(story.room)}/send/m.room.message/3"
-    event = story.name(alice.ask("send, api/v1", "PUT", old, SEND, body=text)["event_id"], "{event 3}")
-    alice.ask("redact", "PUT", f"{room}/redact/{enc(event)}/4", SEND, body={"reason": "test"})
+    event = story.name(alice.ask("send, api/v1", "PUT", old, *SEND, body=text)["event_id"], "{event 3}")
+    alice.ask("redact", "PUT", f"{room}/redact/{enc(event)}/4", *SEND, body={"reason": "test"})
 
 
 def reading(story: Story) -> None:
@@ -130,7 +132,7 @@ def reading(story: Story) -> None:
     alice.ask("joined rooms", "GET", f"{C3}/joined_rooms", READ, check=says(story.room))
     alice.ask("state", "GET", f"{room}/state", READ, check=says("m.room.create"))
     # Read by any worker; as a path it belongs to those of docs/workers.md's "Event sending requests".
-    alice.ask("state of one type", "GET", f"{room}/state/m.room.topic", (READ, SEND), check=says("workers"))
+    alice.ask("state of one type", "GET", f"{room}/state/m.room.topic", READ_OR_SEND, check=says("workers"))
     alice.ask("relations", "GET", f"{newer}/relations/{enc(story.root)}", READ, check=says(story.event))
     alice.ask("threads", "GET", f"{newer}/threads", READ, check=says(story.root))
     now = int(time.time() * 1000)
@@ -176,7 +178,7 @@ def sync(story: Story) -> None:
     waiter.start()
     time.sleep(1)
     text = {"msgtype": "m.text", "body": word}
-    alice.ask("send to who waits", "PUT", f"{C3}/rooms/{enc(story.room)}/send/m.room.message/wake", SEND, body=text)
+    alice.ask("send to who waits", "PUT", f"{C3}/rooms/{enc(story.room)}/send/m.room.message/wake", *SEND, body=text)
     waiter.join()
     sliding = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
     body = {"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 3, "required_state": []}}}
@@ -216,7 +218,7 @@ def only_main(story: Story) -> None:
     path = f"{C3}/auth/m.login.unknown/fallback/web?session=x"
     story.ask("login page of a stage", "GET", path, status=404, again=False)
     alice.ask("upgrade a room", "POST", f"{C3}/rooms/{enc(story.space)}/upgrade", body={"new_version": "11"})
-    bob.ask("leave", "POST", f"{room}/leave", SEND, body={})
+    bob.ask("leave", "POST", f"{room}/leave", *SEND, body={})
     bob.ask("forget", "POST", f"{room}/forget", body={}, again=True)
 
 
