@@ -273,7 +273,7 @@ def validate(module, rules, files, removed):
     """Lay the new files over copies of the folders and ask the daemon; fails the module with its words."""
     if rules.get("requires") and not os.path.exists(rules["requires"]):
         return
-    private = tempfile.mkdtemp(prefix="synapse-workers-", dir=module.tmpdir)
+    private = tempfile.mkdtemp(prefix="synapse-workers-")
     try:
         root = os.path.join(private, "root")
         os.mkdir(root, 0o700)

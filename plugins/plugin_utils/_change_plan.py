@@ -74,6 +74,21 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
     return states
 
 
+def change_report(entries: list[dict[str, Any]]) -> list[str]:
+    """What a run did with the processes of a host, as lines to read: the changes first, then how many were kept.
+
+    Args:
+        entries: ``{name, action, reason}`` as the module ``processes`` returns them in ``plan``.
+    """
+    changes = [entry for entry in entries if entry["action"] != "keep"]
+    width = max((len(entry["name"]) for entry in changes), default=0)
+    lines = [f"{entry['action']:<8} {entry['name']:<{width}}  {entry['reason']}".rstrip() for entry in changes]
+    kept = len(entries) - len(changes)
+    if kept:
+        lines.append(f"{kept} process{'es' if kept > 1 else ''} kept as {'they are' if kept > 1 else 'it is'}")
+    return lines or ["no processes here"]
+
+
 def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str]) -> dict[str, str]:
     shared = shared_config(plan, process["host"])
     listeners = shared.pop("listeners")

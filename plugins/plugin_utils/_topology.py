@@ -521,6 +521,13 @@ class _Plan:
                 f"synapse_unix_sockets: processes on several hosts ({', '.join(sorted(used))}) cannot meet on a socket file; "
                 f"set it to false"
             )
+        elsewhere = sorted({worker["host"] for worker in self.workers} - {self.main_host})
+        if elsewhere and not self.settings["base_settings_managed"]:
+            self._problem(
+                f"synapse_base_settings_managed: workers on {', '.join(elsewhere)} need the homeserver.yaml and the signing key of "
+                f"{self.main_host}, which this collection does not copy as they are yours; keep the workers on {self.main_host}, "
+                f"or let the collection manage the base settings"
+            )
         addresses: dict[str, str] = {}
         for host in sorted(used):
             other = addresses.setdefault(self._address(host), host)

@@ -324,6 +324,11 @@ SETTINGS_REFUSED = {
         {"unix_sockets": True},
         "synapse_unix_sockets: processes on several hosts (app1, app2) cannot meet on a socket file; set it to false",
     ),
+    "base settings of somebody else on several hosts": (
+        {"base_settings_managed": False},
+        "synapse_base_settings_managed: workers on app2 need the homeserver.yaml and the signing key of app1, which this "
+        "collection does not copy as they are yours; keep the workers on app1, or let the collection manage the base settings",
+    ),
     "too few connections": (
         {"postgresql_max_connections": 10},
         "synapse_postgresql_max_connections: 2 processes may open 15 connections, more than 10; "
