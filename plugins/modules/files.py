@@ -300,10 +300,8 @@ def validate(module, rules, files, removed):
         code, out, err = module.run_command(command)
         if code:
             words = (err.strip() or out.strip()).replace(root, "")
-            module.fail_json(
-                msg=f"The new files were refused before anything was replaced; the old ones are still in force.\n{words}",
-                changed_files=[],
-                removed_files=[],
+            refuse(
+                module, f"The new files were refused before anything was replaced; the old ones are still in force.\n{words}"
             )
     finally:
         shutil.rmtree(private, ignore_errors=True)
@@ -342,11 +340,15 @@ def text(data):
     return "" if data is None else SECRET.sub(r"\1(hidden)", data.decode("utf-8", "replace"))
 
 
-def finish(module, result):
-    """Leave with ``result``. The contents are no_log for the host's log; the diff, which is free of secrets, may be shown."""
-    module.no_log_values = set()
+def arguments(module):
+    """The arguments as far as they may be shown."""
     paths = [wish["path"] for wish in module.params["files"]]
-    module.exit_json(invocation={"module_args": {"files": paths, "manifest": module.params["manifest"]}}, **result)
+    return {"module_args": {"files": paths, "manifest": module.params["manifest"]}}
+
+
+def refuse(module, words):
+    """Leave with ``words`` for the operator; the real paths were not touched, or each of them is whole."""
+    module.fail_json(msg=words, changed_files=[], removed_files=[], invocation=arguments(module))
 
 
 def diff_of(path, before, after):
@@ -512,10 +514,15 @@ def main():
         required_one_of=[("manifest", "root")],
         supports_check_mode=True,
     )
+    # The contents are no_log for the host's log of calls, which is written by now. Left in force it would also black out diffs
+    # and messages that are free of secrets.
+    module.no_log_values = set()
     params = module.params
     if params["root"]:
         changed = [] if module.check_mode else render(params["root"], params["files"])
-        finish(module, {"changed": bool(changed), "changed_files": changed, "removed_files": []})
+        module.exit_json(
+            changed=bool(changed), changed_files=changed, removed_files=[], invocation=arguments(module)
+        )
 
     try:
         check_paths(params["files"])
@@ -530,14 +537,10 @@ def main():
             if not module.check_mode:
                 work.do()
     except Conflict as error:
-        module.fail_json(msg=str(error), changed_files=[], removed_files=[])
+        refuse(module, str(error))
     except OSError as error:
-        module.fail_json(
-            msg=f"{error.filename}: {error.strerror}. Files written so far are whole; run again to finish.",
-            changed_files=[],
-            removed_files=[],
-        )
-    finish(module, result)
+        refuse(module, f"{error.filename}: {error.strerror}. Files written so far are whole; run again to finish.")
+    module.exit_json(invocation=arguments(module), **result)
 
 
 if __name__ == "__main__":
