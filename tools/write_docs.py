@@ -38,7 +38,8 @@ def load(name: str) -> ModuleType:
     """A module of ``plugins/module_utils``, which need nothing of Ansible."""
     path = ROOT / "plugins" / "module_utils" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -48,41 +49,50 @@ def load(name: str) -> ModuleType:
 def thin_role(row: Any) -> Iterator[tuple[str, str]]:
     """The files of the role of one worker type."""
     base = f"roles/{row.name}"
-    yield f"{base}/tasks/main.yml", (
-        f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
-        f"- name: Bring up the {row.name} workers of this host\n"
-        "  ansible.builtin.include_role:\n"
-        "    name: synapse.workers.worker\n"
-        "  vars:\n"
-        f"    __worker_types: [{row.name}]\n"
+    yield (
+        f"{base}/tasks/main.yml",
+        (
+            f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
+            f"- name: Bring up the {row.name} workers of this host\n"
+            "  ansible.builtin.include_role:\n"
+            "    name: synapse.workers.worker\n"
+            "  vars:\n"
+            f"    __worker_types: [{row.name}]\n"
+        ),
     )
-    yield f"{base}/meta/main.yml", (
-        f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
-        "galaxy_info:\n"
-        "  author: synapse.workers contributors\n"
-        f"  description: {quoted(row.purpose)}\n"
-        "  license: GPL-3.0-or-later\n"
-        "  min_ansible_version: '2.19'\n"
-        "  platforms:\n"
-        "    - name: Debian\n"
-        "      versions: [bookworm, trixie]\n"
-        "dependencies:\n"
-        "  - role: synapse.workers.synapse\n"
+    yield (
+        f"{base}/meta/main.yml",
+        (
+            f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
+            "galaxy_info:\n"
+            "  author: synapse.workers contributors\n"
+            f"  description: {quoted(row.purpose)}\n"
+            "  license: GPL-3.0-or-later\n"
+            "  min_ansible_version: '2.19'\n"
+            "  platforms:\n"
+            "    - name: Debian\n"
+            "      versions: [bookworm, trixie]\n"
+            "dependencies:\n"
+            "  - role: synapse.workers.synapse\n"
+        ),
     )
-    yield f"{base}/meta/argument_specs.yml", (
-        f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
-        "argument_specs:\n"
-        "  main:\n"
-        f"    short_description: {quoted(f'Workers of type {row.name}: {row.purpose}')}\n"
-        "    description:\n"
-        f"      - Brings up the {row.name} workers that C(synapse_workers) plans on the host, and leaves others as they are.\n"
-        "      - nginx learns of them by the role C(synapse.workers.nginx); the playbook C(synapse.workers.roll_out) does both in order.\n"
-        f"      - A change of their number restarts {RESTARTS[row.restart]}.\n"
-        "      - All variables are those of the role C(synapse.workers.synapse).\n"
-        "    author:\n"
-        "      - synapse.workers contributors\n"
-        "    version_added: 0.1.0\n"
-        "    options: {}\n"
+    yield (
+        f"{base}/meta/argument_specs.yml",
+        (
+            f"---\n# {MADE} from plugins/module_utils/_worker_types.py.\n"
+            "argument_specs:\n"
+            "  main:\n"
+            f"    short_description: {quoted(f'Workers of type {row.name}: {row.purpose}')}\n"
+            "    description:\n"
+            f"      - Brings up the {row.name} workers that C(synapse_workers) plans on the host, and leaves others as they are.\n"
+            "      - nginx learns of them by the role C(synapse.workers.nginx); the playbook C(synapse.workers.roll_out) does both in order.\n"
+            f"      - A change of their number restarts {RESTARTS[row.restart]}.\n"
+            "      - All variables are those of the role C(synapse.workers.synapse).\n"
+            "    author:\n"
+            "      - synapse.workers contributors\n"
+            "    version_added: 0.1.0\n"
+            "    options: {}\n"
+        ),
     )
     facts = [
         ("Leaves the main process", row.purpose),
@@ -97,15 +107,18 @@ def thin_role(row: Any) -> Iterator[tuple[str, str]]:
         ("Writes the streams", ", ".join(f"`{name}`" for name in row.streams) or "none"),
         ("A change of their number restarts", RESTARTS[row.restart]),
     ]
-    yield f"{base}/README.md", (
-        f"<!-- {MADE} from plugins/module_utils/_worker_types.py. -->\n"
-        f"# {row.name}\n\n"
-        + "\n".join(textwrap.wrap(f"Brings up the workers of type `{row.name}` that `synapse_workers` plans on a host.", 120))
-        + "\n\n"
-        + table(["", ""], facts)
-        + "\n```yaml\n"
-        + f"synapse_workers:\n  - {{type: {row.name}{', count: 2' if row.several else ''}}}\n"
-        + "```\n"
+    yield (
+        f"{base}/README.md",
+        (
+            f"<!-- {MADE} from plugins/module_utils/_worker_types.py. -->\n"
+            f"# {row.name}\n\n"
+            + "\n".join(textwrap.wrap(f"Brings up the workers of type `{row.name}` that `synapse_workers` plans on a host.", 120))
+            + "\n\n"
+            + table(["", ""], facts)
+            + "\n```yaml\n"
+            + f"synapse_workers:\n  - {{type: {row.name}{', count: 2' if row.several else ''}}}\n"
+            + "```\n"
+        ),
     )
 
 
@@ -125,7 +138,15 @@ def worker_types(rows: Any) -> str:
         ]
         for row in rows
     ]
-    head = ["type", "what leaves main", "how many", "first port", "balanced by", "main stands in", "a changed number restarts"]
+    head = [
+        "type",
+        "what leaves main",
+        "how many",
+        "first port",
+        "balanced by",
+        "main stands in",
+        "a changed number restarts",
+    ]
     return (
         f"<!-- {MADE} from plugins/module_utils/_worker_types.py. -->\n"
         "# Worker types\n\n"

@@ -13,7 +13,7 @@ GNU General Public License v3.0+ (see LICENSE)
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 # Settings and streams differ below this release in ways the tables do not describe.
 OLDEST_SYNAPSE = (1, 140)

@@ -151,8 +151,12 @@ import re
 import shutil
 import stat
 import tempfile
+from typing import Any, Dict, Iterator, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+
+# An element of `files` or `directories`.
+Wish = Dict[str, Any]
 
 OWNERSHIP = ("owner", "group", "mode")
 
@@ -161,7 +165,7 @@ class Conflict(Exception):
     """The wish cannot be met without touching what is not ours; str() is the sentence for the operator."""
 
 
-def read(path):
+def read(path: str) -> bytes | None:
     """Content as bytes, or None when there is no such file."""
     try:
         with open(path, "rb") as handle:
@@ -172,7 +176,7 @@ def read(path):
         raise
 
 
-def write(path, data, uid=None, gid=None, mode=0o644):
+def write(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o644) -> None:
     """Replace ``path`` by renaming, with owner and mode set before it appears under its name."""
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path) + ".")
     try:
@@ -180,7 +184,7 @@ def write(path, data, uid=None, gid=None, mode=0o644):
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if uid is not None:
+        if uid >= 0:
             os.chown(temporary, uid, gid)
         os.chmod(temporary, mode)
         os.rename(temporary, path)
@@ -192,26 +196,26 @@ def write(path, data, uid=None, gid=None, mode=0o644):
 class Manifest:
     """What earlier runs wrote."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
-        data = read(path) if path else None
+        data = read(path)
         try:
             self.paths = set(json.loads(data)["files"]) if data else set()
-        except (ValueError, KeyError, TypeError):
-            raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours")
+        except (ValueError, KeyError, TypeError) as error:
+            raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours") from error
 
-    def remember(self, paths):
+    def remember(self, paths: set[str]) -> None:
         self.paths = set(paths)
         os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
         write(self.path, json.dumps({"files": sorted(self.paths)}, indent=1).encode() + b"\n", 0, 0, 0o644)
 
     @property
-    def previous(self):
+    def previous(self) -> str:
         """Folder with the version before the last change of each file."""
         return os.path.splitext(self.path)[0] + ".previous"
 
 
-def ids(wish):
+def ids(wish: Wish) -> tuple[int, int] | None:
     """(uid, gid), or None where the account is yet to be made (check mode on a bare host)."""
     try:
         return pwd.getpwnam(wish["owner"]).pw_uid, grp.getgrnam(wish["group"]).gr_gid
@@ -219,13 +223,13 @@ def ids(wish):
         return None
 
 
-def ownership(path, wish):
+def ownership(path: str, wish: Wish) -> tuple[dict[str, str], dict[str, str]]:
     """({what is}, {what shall be}) of owner, group and mode, as text for a diff; what is missing on the host is ''."""
     shall = {key: wish[key] for key in OWNERSHIP}
     try:
         info = os.lstat(path)
     except OSError:
-        return {key: "" for key in OWNERSHIP}, shall
+        return dict.fromkeys(OWNERSHIP, ""), shall
     try:
         owner = pwd.getpwuid(info.st_uid).pw_name
     except KeyError:
@@ -238,7 +242,7 @@ def ownership(path, wish):
     return {"owner": owner, "group": group, "mode": f"{stat.S_IMODE(info.st_mode):04o}"}, shall
 
 
-def check_paths(files):
+def check_paths(files: list[Wish]) -> None:
     seen = set()
     for wish in files:
         if not os.path.isabs(wish["path"]) or os.path.normpath(wish["path"]) != wish["path"]:
@@ -248,7 +252,7 @@ def check_paths(files):
         seen.add(wish["path"])
 
 
-def check_foreign(files, manifest):
+def check_foreign(files: list[Wish], manifest: Manifest) -> None:
     foreign = []
     for wish in files:
         path = wish["path"]
@@ -263,13 +267,11 @@ def check_foreign(files, manifest):
     if foreign:
         raise Conflict(
             "These files were not written by this collection and stand where it would write: {}. Nothing was changed. "
-            "Move them away (their content may belong into the inventory) and run again.".format(
-                ", ".join(sorted(foreign))
-            )
+            "Move them away (their content may belong into the inventory) and run again.".format(", ".join(sorted(foreign)))
         )
 
 
-def validate(module, rules, files, removed):
+def validate(module: AnsibleModule, rules: dict[str, Any], files: list[Wish], removed: list[str]) -> None:
     """Lay the new files over copies of the folders and ask the daemon; fails the module with its words."""
     if rules.get("requires") and not os.path.exists(rules["requires"]):
         return
@@ -301,13 +303,14 @@ def validate(module, rules, files, removed):
         if code:
             words = (err.strip() or out.strip()).replace(root, "")
             refuse(
-                module, f"The new files were refused before anything was replaced; the old ones are still in force.\n{words}"
+                module,
+                f"The new files were refused before anything was replaced; the old ones are still in force.\n{words}",
             )
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def turn_paths(root, folders):
+def turn_paths(root: str, folders: list[str]) -> None:
     """In the private copy, let absolute paths into the copied folders (also those of links) point into the copy."""
     for folder in folders:
         for parent, directories, names in os.walk(root + folder):
@@ -319,8 +322,7 @@ def turn_paths(root, folders):
                         os.unlink(path)
                         os.symlink(root + target, path)
                 elif os.path.isfile(path):
-                    data = read(path)
-                    turned = data
+                    data = turned = read(path) or b""
                     for other in folders:
                         turned = turned.replace(other.encode() + b"/", (root + other).encode() + b"/")
                     if turned != data:
@@ -335,23 +337,24 @@ SECRET = re.compile(
 )
 
 
-def text(data):
+def text(data: bytes | None) -> str:
     """The text for a diff, with the values of secrets hidden."""
     return "" if data is None else SECRET.sub(r"\1(hidden)", data.decode("utf-8", "replace"))
 
 
-def arguments(module):
+def arguments(module: AnsibleModule) -> dict[str, Any]:
     """The arguments as far as they may be shown."""
     paths = [wish["path"] for wish in module.params["files"]]
     return {"module_args": {"files": paths, "manifest": module.params["manifest"]}}
 
 
-def refuse(module, words):
+def refuse(module: AnsibleModule, words: str) -> NoReturn:
     """Leave with ``words`` for the operator; the real paths were not touched, or each of them is whole."""
     module.fail_json(msg=words, changed_files=[], removed_files=[], invocation=arguments(module))
+    raise SystemExit(1)
 
 
-def diff_of(path, before, after):
+def diff_of(path: str, before: bytes | None, after: bytes | None) -> dict[str, Any]:
     return {
         "before_header": path if before is not None else f"{path} (absent)",
         "after_header": path if after is not None else f"{path} (absent)",
@@ -360,18 +363,18 @@ def diff_of(path, before, after):
     }
 
 
-def diff_of_ownership(path, before, after):
+def diff_of_ownership(path: str, before: dict[str, str], after: dict[str, str]) -> dict[str, Any]:
     return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
-def make_parents(path):
+def make_parents(path: str) -> None:
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
 
 
 class Work:
     """What differs between the wish and the host, and the doing of it."""
 
-    def __init__(self, params, manifest):
+    def __init__(self, params: dict[str, Any], manifest: Manifest) -> None:
         self.files = params["files"]
         self.directories = params["directories"]
         self.manifest = manifest
@@ -390,19 +393,19 @@ class Work:
                 self.owners.append(wish)
 
     @staticmethod
-    def _is_right_folder(wish):
+    def _is_right_folder(wish: Wish) -> bool:
         before, after = ownership(wish["path"], wish)
         return os.path.isdir(wish["path"]) and before == after
 
     @property
-    def paths(self):
+    def paths(self) -> list[str]:
         return [wish["path"] for wish in self.folders + self.contents + self.owners]
 
     @property
-    def is_needed(self):
+    def is_needed(self) -> bool:
         return bool(self.paths or self.removed)
 
-    def diffs(self):
+    def diffs(self) -> Iterator[dict[str, Any]]:
         for wish in self.folders + self.owners:
             yield diff_of_ownership(wish["path"], *ownership(wish["path"], wish))
         for wish in self.contents:
@@ -410,17 +413,16 @@ class Work:
         for path in self.removed:
             yield diff_of(path, read(path), None)
 
-    def do(self):
+    def do(self) -> None:
         for wish in self.folders:
             uid, gid = self._ids(wish)
             os.makedirs(wish["path"], 0o755, exist_ok=True)
             os.chown(wish["path"], uid, gid)
             os.chmod(wish["path"], int(wish["mode"], 8))
         wanted = {wish["path"] for wish in self.files}
-        if self.manifest.path:
-            # Before the first write: a run that ends in the middle must not meet its own files as foreign ones.
-            if wanted - self.manifest.paths:
-                self.manifest.remember(self.manifest.paths | wanted)
+        # Before the first write: a run that ends in the middle must not meet its own files as foreign ones.
+        if wanted - self.manifest.paths:
+            self.manifest.remember(self.manifest.paths | wanted)
         for wish in self.contents:
             uid, gid = self._ids(wish)
             self._keep(wish["path"])
@@ -433,19 +435,19 @@ class Work:
         for path in self.removed:
             self._keep(path)
             os.unlink(path)
-        if self.manifest.path and (self.removed or self.forgotten):
+        if self.removed or self.forgotten:
             self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten))
 
     @staticmethod
-    def _ids(wish):
+    def _ids(wish: Wish) -> tuple[int, int]:
         found = ids(wish)
         if found is None:
             raise Conflict("{}: there is no user {} or no group {}".format(wish["path"], wish["owner"], wish["group"]))
         return found
 
-    def _keep(self, path):
+    def _keep(self, path: str) -> None:
         data = read(path)
-        if data is None or not self.manifest.path:
+        if data is None:
             return
         target = self.manifest.previous + path
         if not os.path.isdir(self.manifest.previous):
@@ -456,7 +458,7 @@ class Work:
         write(target, data, 0, 0, 0o600)
 
 
-def render(root, files):
+def render(root: str, files: list[Wish]) -> list[str]:
     """Write below ``root``; returns the paths that differed."""
     changed = []
     for wish in files:
@@ -470,7 +472,7 @@ def render(root, files):
     return changed
 
 
-def main():
+def main() -> None:
     account = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
     module = AnsibleModule(
         argument_spec={
@@ -520,9 +522,7 @@ def main():
     params = module.params
     if params["root"]:
         changed = [] if module.check_mode else render(params["root"], params["files"])
-        module.exit_json(
-            changed=bool(changed), changed_files=changed, removed_files=[], invocation=arguments(module)
-        )
+        module.exit_json(changed=bool(changed), changed_files=changed, removed_files=[], invocation=arguments(module))
 
     try:
         check_paths(params["files"])

@@ -125,8 +125,12 @@ import os
 import re
 import socket
 import time
+from typing import Any, Dict, Iterator, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+
+# An element of `processes`.
+Process = Dict[str, Any]
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 # Twice a second is often enough for a process that takes a second and a half to start.
@@ -144,22 +148,23 @@ class Failure(Exception):
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a socket file."""
 
-    def __init__(self, path, timeout):
+    def __init__(self, path: str, timeout: float) -> None:
         http.client.HTTPConnection.__init__(self, "localhost", timeout=timeout)
         self.path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
 
-def get(listen, target, headers=None):
+def get(listen: dict[str, Any], target: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """(status, body) of a GET; (0, reason) when nobody answers."""
-    if listen.get("path"):
-        connection = UnixConnection(listen["path"], 10)
-    else:
-        connection = http.client.HTTPConnection(listen["address"], int(listen["port"]), timeout=10)
+    connection = (
+        UnixConnection(listen["path"], 10)
+        if listen.get("path")
+        else http.client.HTTPConnection(listen["address"], int(listen["port"]), timeout=10)
+    )
     try:
         connection.request("GET", target, headers=headers or {})
         answer = connection.getresponse()
@@ -170,7 +175,7 @@ def get(listen, target, headers=None):
         connection.close()
 
 
-def what_is_missing(probe):
+def what_is_missing(probe: dict[str, Any]) -> str | None:
     """None when the process is ready, else what it still lacks."""
     listen = probe.get("listen")
     if listen:
@@ -195,47 +200,43 @@ def what_is_missing(probe):
 class Systemd:
     """systemctl, with as few calls as there are questions."""
 
-    def __init__(self, module):
+    def __init__(self, module: AnsibleModule) -> None:
         self.module = module
 
-    def run(self, *words, **options):
+    def run(self, *words: str, check: bool = True) -> str:
         code, out, err = self.module.run_command(["systemctl", *words])
-        if code and options.get("check", True):
+        if code and check:
             raise Failure("systemctl {}: {}".format(" ".join(words), err.strip() or out.strip()))
         return out
 
-    def show(self, units):
+    def show(self, units: list[str]) -> dict[str, dict[str, str]]:
         """{unit: {property: value}} of all units in one call."""
         if not units:
             return {}
         out = self.run("show", "--property=" + ",".join(PROPERTIES), *units, check=False)
-        blocks = [
-            dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n") if block
-        ]
+        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n") if block]
         return dict(zip(units, blocks))
 
-    def last_words(self, unit):
+    def last_words(self, unit: str) -> str:
         """The end of the unit's journal: what an operator would look up next."""
-        _code, out, _err = self.module.run_command(
-            ["journalctl", "--unit", unit, "--lines=12", "--no-pager", "--output=cat"]
-        )
+        _code, out, _err = self.module.run_command(["journalctl", "--unit", unit, "--lines=12", "--no-pager", "--output=cat"])
         return out.strip()
 
 
 class Memory:
     """What each process was started with: a file of JSON per process."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def _path(self, name):
+    def _path(self, name: str) -> str:
         return os.path.join(self.folder, name + ".json")
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), "*.json"))):
             yield os.path.basename(path)[: -len(".json")]
 
-    def recall(self, name):
+    def recall(self, name: str) -> dict[str, Any]:
         try:
             with open(self._path(name)) as stream:
                 data = json.load(stream)
@@ -243,7 +244,7 @@ class Memory:
             return {}
         return data if isinstance(data, dict) else {}
 
-    def remember(self, process):
+    def remember(self, process: Process) -> None:
         if not os.path.isdir(self.folder):
             os.makedirs(self.folder, 0o755)
         data = {"unit": process["unit"], "parts": process["parts"], "listen": process["probe"].get("listen")}
@@ -252,27 +253,25 @@ class Memory:
             json.dump(data, stream, indent=1, sort_keys=True)
         os.rename(temporary, self._path(process["name"]))
 
-    def forget(self, name):
+    def forget(self, name: str) -> None:
         if os.path.exists(self._path(name)):
             os.unlink(self._path(name))
 
 
-def installed_version(venv):
+def installed_version(venv: str) -> str:
     """The release in the virtual environment, read from its package folder (starting Python would cost more)."""
     found = glob.glob(os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "matrix_synapse-*.dist-info"))
     return os.path.basename(found[0])[len("matrix_synapse-") : -len(".dist-info")] if len(found) == 1 else ""
 
 
-def connections_to(listen):
+def connections_to(listen: dict[str, Any] | None) -> int:
     """How many clients are connected to the listener."""
     if not listen:
         return 0
     if listen.get("path"):
         with open("/proc/net/unix") as stream:
             # Column 6 is the state: 03 is connected. The listening socket itself is 01.
-            return sum(
-                1 for line in stream if line.split()[5:6] == ["03"] and line.rstrip().endswith(" " + listen["path"])
-            )
+            return sum(1 for line in stream if line.split()[5:6] == ["03"] and line.rstrip().endswith(" " + listen["path"]))
     count = 0
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if os.path.exists(table):
@@ -287,7 +286,7 @@ def connections_to(listen):
 class Run:
     """One call of the module."""
 
-    def __init__(self, module):
+    def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.params = module.params
         self.systemd = Systemd(module)
@@ -301,7 +300,7 @@ class Run:
         target = self.params["target"]
         self.units = self.systemd.show([process["unit"] for process in self.processes] + ([target] if target else []))
 
-    def decide(self, process):
+    def decide(self, process: Process) -> tuple[str, str]:
         """(action, reason) for one planned process."""
         unit = self.units.get(process["unit"], {})
         if unit.get("ActiveState") not in ("active", "reloading"):
@@ -312,19 +311,19 @@ class Run:
         changed = self.changed_parts(process)
         return ("restart", "{} changed".format(" and ".join(changed))) if changed else ("keep", "")
 
-    def changed_parts(self, process):
+    def changed_parts(self, process: Process) -> list[str]:
         before = self.memory.recall(process["name"]).get("parts", {})
         return [part for part in sorted(process["parts"]) if before.get(part) != process["parts"][part]]
 
-    def note(self, process, action, reason):
+    def note(self, process: Process, action: str, reason: str) -> None:
         self.plan.append({"name": process["name"], "action": action, "reason": reason})
 
     # States
 
-    def started(self):
+    def started(self) -> None:
         only = self.params["only"]
         chosen = [process for process in self.processes if only is None or process["name"] in only]
-        waves = {}
+        waves: Dict[int, list[tuple[Process, str]]] = {}
         for process in chosen:
             action, reason = self.decide(process)
             self.note(process, action, reason)
@@ -339,7 +338,7 @@ class Run:
             self.bring_up([process for process, _action in waves[wave]], "start" if wave == -1 else "restart")
         self.start_target()
 
-    def bring_up(self, processes, verb):
+    def bring_up(self, processes: list[Process], verb: str) -> None:
         units = [process["unit"] for process in processes]
         self.systemd.run("reset-failed", *units, check=False)
         self.systemd.run(verb, *units, check=False)
@@ -354,7 +353,7 @@ class Run:
         if failures:
             self.fail(failures)
 
-    def wait(self, process, deadline):
+    def wait(self, process: Process, deadline: float) -> str | None:
         """None once the process is ready, else what it lacked at the end."""
         while True:
             state = self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState")
@@ -363,7 +362,7 @@ class Run:
                 return missing
             time.sleep(PAUSE)
 
-    def fail(self, failures):
+    def fail(self, failures: list[tuple[Process, str]]) -> NoReturn:
         lines = ["{} did not get ready: {}".format(process["name"], missing) for process, missing in failures]
         process = failures[0][0]
         raise Failure(
@@ -373,7 +372,7 @@ class Run:
             )
         )
 
-    def enable(self, processes):
+    def enable(self, processes: list[Process]) -> None:
         """Let the chosen processes and the target start at boot."""
         kept = {entry["name"]: entry for entry in self.plan if entry["action"] == "keep"}
         units = [process["unit"] for process in processes if not self.is_enabled(process["unit"])]
@@ -387,20 +386,20 @@ class Run:
         if units and not self.module.check_mode:
             self.systemd.run("enable", *units)
 
-    def is_enabled(self, unit):
+    def is_enabled(self, unit: str) -> bool:
         return self.units.get(unit, {}).get("UnitFileState") == "enabled"
 
-    def start_target(self):
+    def start_target(self) -> None:
         """The units are up already; this only lets `systemctl stop` and `restart` of the target reach them."""
         target = self.params["target"]
         if target and self.units.get(target, {}).get("ActiveState") != "active":
             self.systemd.run("start", target)
 
-    def reload_daemon(self):
+    def reload_daemon(self) -> None:
         if any(unit.get("NeedDaemonReload") == "yes" for unit in self.units.values()):
             self.systemd.run("daemon-reload")
 
-    def stopped_together(self):
+    def stopped_together(self) -> None:
         concerned = []
         for process in self.processes:
             action, _reason = self.decide(process)
@@ -411,7 +410,7 @@ class Run:
         if concerned and not self.module.check_mode:
             self.systemd.run("stop", *[process["unit"] for process in concerned])
 
-    def retired(self):
+    def retired(self) -> None:
         planned = {process["name"] for process in self.processes}
         old = [(name, self.memory.recall(name)) for name in self.memory if name not in planned]
         for name, _known in old:
@@ -429,7 +428,7 @@ class Run:
             self.memory.forget(name)
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "processes": {

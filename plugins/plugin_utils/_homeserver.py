@@ -288,9 +288,7 @@ def _yaml(comment: str, data: dict[str, Any]) -> str:
     parts = [_header(comment)]
     for key, value in data.items():
         parts.append(
-            yaml.dump(
-                {key: value}, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True
-            )
+            yaml.dump({key: value}, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
         )
     return "\n".join(parts)
 

@@ -107,15 +107,12 @@ class _Plan:
             "version": settings.get("version") or "",
             "main": self._main(),
             "workers": self.workers,
-            "hosts": {
-                host: {"address": address, "parts": self._parts_of(host)} for host, address in self.hosts.items()
-            },
+            "hosts": {host: {"address": address, "parts": self._parts_of(host)} for host, address in self.hosts.items()},
             "nginx_hosts": list(settings["nginx_hosts"]),
             "pools": {
                 row.name: names
                 for row in _worker_types.TABLE
-                if row.takes_requests
-                and (names := [worker["name"] for worker in self.workers if row.name in worker["types"]])
+                if row.takes_requests and (names := [worker["name"] for worker in self.workers if row.name in worker["types"]])
             },
             "streams": {
                 stream: names
@@ -188,8 +185,7 @@ class _Plan:
             for host in hosts:
                 if host and host not in self.hosts:
                     self._problem(
-                        f"{variable}: {host} is not in the group {settings['group']}; "
-                        f"every host of this homeserver belongs to it"
+                        f"{variable}: {host} is not in the group {settings['group']}; every host of this homeserver belongs to it"
                     )
         for key in sorted(set(settings.get("extra") or {}) & set(SHARED_SETTINGS_OF_THE_PLAN)):
             self._problem(f"synapse_settings: {key} is derived from synapse_workers; remove it there")
@@ -218,9 +214,7 @@ class _Plan:
                 continue
             for host in hosts:
                 for number in range(1, count + 1):
-                    self.workers.append(
-                        self._worker(index, row_name, types, host, number, first_port + number - 1, overrides)
-                    )
+                    self.workers.append(self._worker(index, row_name, types, host, number, first_port + number - 1, overrides))
 
     def _check_keys(self, index: int, row: dict[str, Any]) -> None:
         for key in row:
@@ -230,9 +224,7 @@ class _Plan:
     def _types(self, index: int, row: dict[str, Any]) -> list[str]:
         where = f"synapse_workers[{index}]"
         if ("type" in row) == ("types" in row):
-            self._problem(
-                f"{where}: give either `type` (one duty) or `types` (a list: one process with several duties)"
-            )
+            self._problem(f"{where}: give either `type` (one duty) or `types` (a list: one process with several duties)")
             return []
         types = [row["type"]] if "type" in row else row["types"]
         if not isinstance(types, list) or not types:
@@ -279,9 +271,7 @@ class _Plan:
             hosts = [row.get("host", self.main_host)]
         for host in hosts:
             if host not in self.hosts:
-                self._problem(
-                    f"{where}: {host} is not in the group {self.settings['group']}{_did_you_mean(host, self.hosts)}"
-                )
+                self._problem(f"{where}: {host} is not in the group {self.settings['group']}{_did_you_mean(host, self.hosts)}")
         return hosts
 
     def _count(self, index: int, row: dict[str, Any]) -> int:
@@ -313,9 +303,7 @@ class _Plan:
             port = _integer(row["port"])
             highest = 65535 - METRICS_PORT_OFFSET - WORKERS_PER_ROW
             if port is None or not 1024 <= port <= highest:
-                self._problem(
-                    f"synapse_workers[{index}]: port is {row['port']!r}; a whole number from 1024 to {highest}"
-                )
+                self._problem(f"synapse_workers[{index}]: port is {row['port']!r}; a whole number from 1024 to {highest}")
                 return 0
             return port
         if not types:
@@ -329,9 +317,7 @@ class _Plan:
             self._problem(f"{where}: log_level {level!r}; one of {', '.join(LOG_LEVELS)}")
         factor = _number(row.get("cache_factor", 0))
         if factor is None or factor < 0:
-            self._problem(
-                f"{where}: cache_factor is {row['cache_factor']!r}; a number above 0, Synapse's default is 0.5"
-            )
+            self._problem(f"{where}: cache_factor is {row['cache_factor']!r}; a number above 0, Synapse's default is 0.5")
         environment = row.get("environment", {})
         if not isinstance(environment, dict):
             self._problem(f"{where}: environment must be a mapping of names to values")
@@ -474,13 +460,10 @@ class _Plan:
                 )
 
     def _check_ports(self) -> None:
-        if self.unix:
-            listeners = ("metrics",)
-        else:
-            listeners = ("listen", "replication", "metrics")
+        kinds = ["metrics"] if self.unix else ["listen", "replication", "metrics"]
         seen: dict[tuple[str, int], tuple[dict[str, Any], str]] = {}
         for process in [self._main(), *self.workers]:
-            for kind in listeners:
+            for kind in kinds:
                 if not process[kind]:
                     continue
                 port = process[kind]["port"]

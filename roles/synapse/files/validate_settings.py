@@ -45,9 +45,7 @@ def refusal(paths: list[str], server_name: str) -> str:
 def main() -> int:
     folder, server_name = sys.argv[1:]
     shared = paths_of(folder)
-    workers = sorted(
-        path for path in glob.glob(os.path.join(folder, "workers", "*.yaml")) if not path.endswith(".log.yaml")
-    )
+    workers = sorted(path for path in glob.glob(os.path.join(folder, "workers", "*.yaml")) if not path.endswith(".log.yaml"))
     refused = False
     for name, extra in [("main", []), *((os.path.basename(path)[: -len(".yaml")], [path]) for path in workers)]:
         reason = refusal([*shared, *extra], server_name)

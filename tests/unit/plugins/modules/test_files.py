@@ -26,7 +26,14 @@ class Host:
         self.manifest = folder / "state" / "files.json"
 
     def file(self, name: str, content: str, **more: Any) -> dict[str, Any]:
-        return {"path": str(self.folder / name), "content": content, "owner": ME, "group": MY_GROUP, "mode": "0640", **more}
+        return {
+            "path": str(self.folder / name),
+            "content": content,
+            "owner": ME,
+            "group": MY_GROUP,
+            "mode": "0640",
+            **more,
+        }
 
     def run(self, *files: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
         arguments = {
@@ -140,7 +147,10 @@ def test_a_run_that_was_killed_between_two_files_is_mended(host: Host) -> None:
 
 def test_nothing_is_replaced_when_the_daemon_refuses(host: Host) -> None:
     host.run(host.file("etc/one", "good"))
-    rules = {"copy": [str(host.folder / "etc")], "command": ["grep", "-q", "good", "{root}" + str(host.folder / "etc" / "one")]}
+    rules = {
+        "copy": [str(host.folder / "etc")],
+        "command": ["grep", "-q", "good", "{root}" + str(host.folder / "etc" / "one")],
+    }
     answer = host.run(host.file("etc/one", "bad"), host.file("etc/two", "x"), validate=rules)
     assert answer["failed"]
     assert "still in force" in answer["msg"]
@@ -157,7 +167,11 @@ def test_the_daemon_sees_the_whole_folder_with_its_paths_turned(host: Host) -> N
         "copy": [str(etc)],
         "exclude": ["*.key"],
         "rewrite": True,
-        "command": ["sh", "-c", f"grep -q 'include {{root}}{etc}/one;' {{root}}{etc}/main && test ! -e {{root}}{etc}/secret.key"],
+        "command": [
+            "sh",
+            "-c",
+            f"grep -q 'include {{root}}{etc}/one;' {{root}}{etc}/main && test ! -e {{root}}{etc}/secret.key",
+        ],
     }
     assert not host.run(host.file("etc/one", "1"), validate=rules).get("failed")
 

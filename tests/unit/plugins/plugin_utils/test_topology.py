@@ -67,7 +67,11 @@ def test_a_group_counts_for_each_of_its_hosts() -> None:
 def test_one_process_may_have_several_duties() -> None:
     value = good_plan({"types": ["receipts", "typing"], "name": "writers"})
     worker = value["workers"][0]
-    assert (worker["name"], worker["types"], worker["streams"]) == ("writers-1", ["typing", "receipts"], ["typing", "receipts"])
+    assert (worker["name"], worker["types"], worker["streams"]) == (
+        "writers-1",
+        ["typing", "receipts"],
+        ["typing", "receipts"],
+    )
     assert value["pools"] == {"typing": ["writers-1"], "receipts": ["writers-1"]}
     assert value["streams"] == {"typing": ["writers-1"], "receipts": ["writers-1"]}
 
@@ -78,7 +82,13 @@ def test_numbers_may_come_as_text_from_jinja() -> None:
 
 def test_overrides_reach_every_worker_of_their_row_only() -> None:
     value = good_plan(
-        {"type": "synchrotron", "count": 2, "log_level": "DEBUG", "environment": {"A": 1}, "settings": {"use_presence": False}},
+        {
+            "type": "synchrotron",
+            "count": 2,
+            "log_level": "DEBUG",
+            "environment": {"A": 1},
+            "settings": {"use_presence": False},
+        },
         {"type": "client_reader"},
     )
     workers = by_name(value)
@@ -199,7 +209,7 @@ def test_same_list_same_bytes_under_any_hash_seed() -> None:
 
 # What it refuses, each with the row and the way out
 
-REFUSED = {
+REFUSED: dict[str, tuple[list[Any], list[str]]] = {
     "unknown type": (
         [{"type": "synchotron"}],
         ["synapse_workers[0]: synchotron is no worker type; did you mean synchrotron?"],
@@ -210,9 +220,7 @@ REFUSED = {
     ),
     "second single writer": (
         [{"type": "typing"}, {"type": "typing", "host": "app2"}],
-        [
-            "synapse_workers[1]: Synapse allows one typing worker and there is typing-1 (row 0) already; remove typing-app2-1"
-        ],
+        ["synapse_workers[1]: Synapse allows one typing worker and there is typing-1 (row 0) already; remove typing-app2-1"],
     ),
     "a type twice on one host": (
         [{"type": "synchrotron"}, {"type": "synchrotron", "count": 1}],
@@ -299,11 +307,13 @@ def test_a_second_worker_of_a_single_type_is_refused(name: str) -> None:
 
 
 def test_all_problems_come_at_once() -> None:
-    problems = plan({"type": "x"}, {"type": "typing", "count": 3}, {"type": "presence", "host": "nowhere"}, server_name="")["problems"]
+    problems = plan({"type": "x"}, {"type": "typing", "count": 3}, {"type": "presence", "host": "nowhere"}, server_name="")[
+        "problems"
+    ]
     assert len(problems) == 5
 
 
-SETTINGS_REFUSED = {
+SETTINGS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "loopback address of several hosts": (
         {"hosts": {**HOSTS, "app2": "127.0.0.1"}},
         "synapse_address: app2 has 127.0.0.1, which other hosts cannot reach; set its private address in the inventory",
@@ -362,7 +372,22 @@ WORDS = st.sampled_from([*BY_NAME, "app1", "others", "main", "nowhere"])
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(["type", "types", "name", "count", "host", "group", "port", "log_level", "cache_factor", "environment", "settings", "x"]),
+            st.sampled_from(
+                [
+                    "type",
+                    "types",
+                    "name",
+                    "count",
+                    "host",
+                    "group",
+                    "port",
+                    "log_level",
+                    "cache_factor",
+                    "environment",
+                    "settings",
+                    "x",
+                ]
+            ),
             JUNK | WORDS | st.integers(0, 60) | st.lists(WORDS, max_size=4),
             max_size=5,
         )
