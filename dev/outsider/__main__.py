@@ -89,7 +89,8 @@ def main() -> int:
         prog="outsider", description="Asks a homeserver's edge what users and other servers ask, and says who answered."
     )
     parser.add_argument("--edge", required=True, metavar="URL", help="where to connect, http://192.0.2.1")
-    parser.add_argument("--server-name", default="", help="name of the homeserver and value of Host")
+    parser.add_argument("--server-name", required=True, help="name of the homeserver, as in user ids")
+    parser.add_argument("--host", default="", help="value of Host, where it is another")
     parser.add_argument("--ca-file", default="", help="certificates to trust, for https")
     parser.add_argument("--log", required=True, metavar="COMMAND", help="prints the edge's access log")
     parser.add_argument(
@@ -107,10 +108,8 @@ def main() -> int:
     try:
         plan = Plan.read(json.loads(output_of(options.plan))) if options.plan else None
         key = SigningKey.read(output_of(options.signing_key)) if options.signing_key else None
-        edge = Edge(options.edge, options.server_name, options.ca_file)
-        rows, short = traffic(
-            edge, options.log, plan, key, options.sso, lambda area: print(f"asking: {area}", file=sys.stderr)
-        )
+        edge = Edge(options.edge, options.server_name, options.host, options.ca_file)
+        rows, short = traffic(edge, options.log, plan, key, options.sso, lambda area: print(f"asking: {area}", file=sys.stderr))
     except (RuntimeError, ValueError, OSError) as error:
         print(f"outsider: {error}", file=sys.stderr)
         return 2

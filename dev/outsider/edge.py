@@ -42,31 +42,30 @@ class Response(NamedTuple):
 class Edge:
     """The server as the internet sees it: an address, and the name that is asked for there."""
 
-    def __init__(self, url: str, server_name: str = "", ca_file: str = "") -> None:
-        """``url`` is where to connect (``http://192.0.2.1:8080``), ``server_name`` what ``Host`` says."""
+    def __init__(self, url: str, server_name: str, host: str = "", ca_file: str = "") -> None:
+        """``url`` is where to connect (``http://192.0.2.1:8080``); ``server_name`` stands in user ids, ``host`` in ``Host``."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is not an address like http://192.0.2.1")
         self.address = (parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
-        self.server_name = server_name or parts.hostname
+        self.server_name = server_name
+        self.host = host or server_name
         self.tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "https" else None
         # Every request has a name of its own, so that its line in the log is found whatever else is logged meanwhile.
         self.agent = f"outsider/{secrets.token_hex(4)}"
 
-    def ask(
-        self, agent: str, method: str, path: str, headers: dict[str, str], body: bytes | None, timeout: float
-    ) -> Response:
+    def ask(self, agent: str, method: str, path: str, headers: dict[str, str], body: bytes | None, timeout: float) -> Response:
         """Send one request over a connection of its own; ``timeout`` in seconds. No answer has the status 0."""
         start = time.monotonic()
         try:
             link = http.client.HTTPConnection(*self.address, timeout=timeout)
             link.sock = socket.create_connection(self.address, timeout)
             if self.tls:
-                link.sock = self.tls.wrap_socket(link.sock, server_hostname=self.server_name)
+                link.sock = self.tls.wrap_socket(link.sock, server_hostname=self.host)
             # Not request(): that would choose Host and Accept-Encoding; the path goes on as it came in both.
             link.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in {
-                "Host": self.server_name,
+                "Host": self.host,
                 "User-Agent": agent,
                 "Connection": "close",
                 **headers,

@@ -77,9 +77,7 @@ def signed(story: Story, key: SigningKey) -> None:
     get("backfill", f"{v1}/backfill/{room}?v={event}&limit=10", check=says("pdus"))
     get("auth chain of an event", f"{v1}/event_auth/{room}/{event}", check=says("auth_chain"))
     missing = {"earliest_events": [], "latest_events": [story.event], "limit": 5}
-    walk.ask_signed(
-        key, "missing events", "POST", f"{v1}/get_missing_events/{room}", READ, body=missing, check=says("events")
-    )
+    walk.ask_signed(key, "missing events", "POST", f"{v1}/get_missing_events/{room}", READ, body=missing, check=says("events"))
     get("event at a time", f"{v1}/timestamp_to_event/{room}?dir=b&ts={int(time.time() * 1000)}", check=says("event_id"))
     get("hierarchy", f"{v1}/hierarchy/{enc(story.room)}", check=says("room"))
     versions = "&".join(f"ver={number}" for number in range(1, 13))
@@ -88,9 +86,7 @@ def signed(story: Story, key: SigningKey) -> None:
     get("how heavy a room is", f"/_matrix/federation/unstable/rooms/{room}/complexity", check=says("v1"))
     get("devices of a user", f"{v1}/user/devices/{alice}", check=says("devices"))
     keys: dict[str, Any] = {"device_keys": {story.alice.id: []}}
-    walk.ask_signed(
-        key, "keys of a user", "POST", f"{v1}/user/keys/query", READ, body=keys, check=says(story.alice.device)
-    )
+    walk.ask_signed(key, "keys of a user", "POST", f"{v1}/user/keys/query", READ, body=keys, check=says(story.alice.device))
     claim = {"one_time_keys": {story.alice.id: {story.alice.device: "curve25519"}}}
     walk.ask_signed(key, "claim a key", "POST", f"{v1}/user/keys/claim", READ, body=claim, check=says("one_time_keys"))
 

@@ -85,9 +85,7 @@ class Row:
             self.problems.append(self.response.fault)
         elif status not in self.statuses:
             said = " ".join(str(body.get(key, "")) for key in ("errcode", "error")).strip()
-            self.problems.append(
-                f"status {status}, not {' or '.join(map(str, self.statuses))}" + (f": {said}" if said else "")
-            )
+            self.problems.append(f"status {status}, not {' or '.join(map(str, self.statuses))}" + (f": {said}" if said else ""))
         if body.get("errcode") == "M_UNRECOGNIZED" and NOBODY not in self.served_by:
             self.problems.append("M_UNRECOGNIZED: this process does not know the request")
         if line is None and status == 400 and NOBODY in self.served_by:

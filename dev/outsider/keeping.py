@@ -146,9 +146,7 @@ def devices_and_keys(story: Story) -> None:
 def threads_and_delayed_events(story: Story) -> None:
     """Behind switches: msc4306_enabled (thread subscriptions) and max_event_delay_duration."""
     alice = story.alice
-    thread = (
-        f"/_matrix/client/unstable/io.element.msc4306/rooms/{enc(story.room)}/thread/{enc(story.root)}/subscription"
-    )
+    thread = f"/_matrix/client/unstable/io.element.msc4306/rooms/{enc(story.room)}/thread/{enc(story.root)}/subscription"
     alice.ask("subscribe to a thread", "PUT", thread, "thread_subscriptions", body={})
     alice.ask("the subscription", "GET", thread, THREADS_READ, check=says("automatic"))
     path = "/_matrix/client/unstable/io.element.msc4308/thread_subscriptions?dir=b"

@@ -21,7 +21,7 @@ READ = "client_reader"
 SEND = ("event_creator", READ)
 # One path for reading and writing: as a path it belongs to the one, for what it does to the other.
 READ_OR_SEND = (READ, "event_creator")
-PASSWORD = "a long one that nobody else has 7!"  # noqa: S105 - of users that live as long as a test
+PASSWORD = "a long one that nobody else has 7!"
 
 
 def says(text: str) -> Callable[[Response], str | None]:

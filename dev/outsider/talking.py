@@ -48,9 +48,7 @@ def accounts(story: Story) -> None:
     story.alice.ask("turn server", "GET", f"{C3}/voip/turnServer", READ)
     profile = f"{C3}/profile/{enc(story.alice.id)}"
     # A new name goes into every room as an event: docs/workers.md has profiles among "Event sending requests".
-    story.alice.ask(
-        "set the name", "PUT", f"{profile}/displayname", "event_creator", READ, body={"displayname": "Alice Ä"}
-    )
+    story.alice.ask("set the name", "PUT", f"{profile}/displayname", "event_creator", READ, body={"displayname": "Alice Ä"})
     story.ask("profile", "GET", profile, READ_OR_SEND, check=says("Alice"))
     story.ask("one field of it", "GET", f"{profile}/displayname", READ_OR_SEND, check=says("Alice"))
     path = f"{C3}/user/{enc(story.alice.id)}/filter"
@@ -62,9 +60,7 @@ def rooms(story: Story) -> None:
     """Making rooms, finding them, and every kind of membership."""
     alice, bob = story.alice, story.bob
     body: dict[str, Any] = {"room_alias_name": f"café-{story.mark}", "preset": "public_chat", "name": "Talk"}
-    story.room = story.name(
-        alice.ask("create a room", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{room}"
-    )
+    story.room = story.name(alice.ask("create a room", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{room}")
     room = story.in_room
     story.alias = story.name(f"#café-{story.mark}:{story.server}", "{alias}")
     story.ask("look an alias up", "GET", f"{C3}/directory/room/{enc(story.alias)}", READ, check=says(story.room))
@@ -84,9 +80,7 @@ def rooms(story: Story) -> None:
     bob.ask("join again", "POST", f"{C3}/join/{enc(story.room)}", *SEND, body={}, again=True)
     may_knock = {"type": "m.room.join_rules", "content": {"join_rule": "knock"}}
     body = {"preset": "private_chat", "creation_content": {"type": "m.space"}, "initial_state": [may_knock]}
-    story.space = story.name(
-        alice.ask("create a space", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{space}"
-    )
+    story.space = story.name(alice.ask("create a space", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{space}")
     space = f"{C3}/rooms/{enc(story.space)}"
     child = {"via": [story.server]}
     alice.ask("put the room into it", "PUT", f"{space}/state/m.space.child/{enc(story.room)}", *SEND, body=child)
@@ -110,9 +104,7 @@ def messages(story: Story) -> None:
     alice.ask("send the same again", "PUT", f"{send}/1", *SEND, body=text, check=same)
     alice.ask("send without transaction", "POST", send, *SEND, body=text)
     thread = {**text, "body": "in a thread", "m.relates_to": {"rel_type": "m.thread", "event_id": story.root}}
-    story.event = story.name(
-        alice.ask("answer in a thread", "PUT", f"{send}/2", *SEND, body=thread)["event_id"], "{event 2}"
-    )
+    story.event = story.name(alice.ask("answer in a thread", "PUT", f"{send}/2", *SEND, body=thread)["event_id"], "{event 2}")
     alice.ask("set the topic", "PUT", f"{room}/state/m.room.topic", *SEND, body={"topic": "workers"})
     old = f"/_matrix/client/api/v1/rooms/{enc(story.room)}/send/m.room.message/3"
     event = story.name(alice.ask("send, api/v1", "PUT", old, *SEND, body=text)["event_id"], "{event 3}")
@@ -161,9 +153,7 @@ def sync(story: Story) -> None:
 
     def wait() -> None:
         # A filter for this room: news of other streams would end the wait too early.
-        only = enc(
-            json.dumps({"room": {"rooms": [story.room]}, "presence": {"types": []}, "account_data": {"types": []}})
-        )
+        only = enc(json.dumps({"room": {"rooms": [story.room]}, "presence": {"types": []}, "account_data": {"types": []}}))
         bob.ask(
             "long-poll that is woken",
             "GET",

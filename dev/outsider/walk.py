@@ -97,9 +97,7 @@ class Walk:
             self.rows.append(Row(area, label, method, path, served_by, statuses, agent, response, complaint))
         return response.json
 
-    def ask_signed(
-        self, key: SigningKey, label: str, method: str, path: str, *served_by: Choice, **more: Any
-    ) -> dict[str, Any]:
+    def ask_signed(self, key: SigningKey, label: str, method: str, path: str, *served_by: Choice, **more: Any) -> dict[str, Any]:
         """Ask as another server would; see ``federation``."""
         server = self.edge.server_name
         signature = key.authorization(server, server, method, path, more.get("body"))

@@ -1,0 +1,38 @@
+"""What the tests of all scenarios share: the fleet, and one walk of an outsider through its edge.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "molecule/shared")]
+
+from fleet import Fleet  # noqa: E402
+from outsider.judge import Row, summary, table  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """The scenario that molecule verifies."""
+    if "DOCKER_HOST" not in os.environ:
+        engine = subprocess.run([ROOT / "dev/engine"], capture_output=True, text=True, check=True)
+        os.environ["DOCKER_HOST"] = engine.stdout.strip()
+    return Fleet(Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory")
+
+
+@pytest.fixture(scope="session")
+def outcome(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> list[Row]:
+    """Every request of ``dev/outsider``, judged. The table is printed, whatever becomes of it."""
+    rows, short = fleet.traffic(tmp_path_factory.mktemp("outsider"))
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{table(rows, short)}\n\n{summary(rows)}")
+    return rows

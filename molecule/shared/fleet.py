@@ -1,0 +1,236 @@
+"""The hosts of a scenario, as a test needs them: what was planned, what runs, and a way to plan something else.
+
+What is expected of a plan is worked out here from the inventory's rows alone, as a reader of the documentation would
+do it, and not by the code that is tested.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import testinfra
+import yaml
+from outsider.__main__ import traffic
+from outsider.edge import Edge
+from outsider.judge import Plan, Row
+from outsider.signing import SigningKey
+from outsider.story import READ, SEND, Story
+from outsider.walk import Walk
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = "matrix-synapse"
+CONFIG = f"/etc/{SERVICE}"
+PLAN = "group_vars/all/plan.yml"
+
+
+class Fleet:
+    """The containers of one scenario, and its inventory."""
+
+    def __init__(self, inventory: Path) -> None:
+        self.inventory = inventory
+        self.environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_NOCOLOR": "1",
+        }
+
+    @cached_property
+    def _listing(self) -> dict[str, Any]:
+        command = ["ansible-inventory", f"--inventory={self.inventory}", "--list"]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environment)
+        listing: dict[str, Any] = json.loads(run.stdout)
+        return listing
+
+    def group(self, name: str) -> list[str]:
+        """The hosts of a group, those of its children included."""
+        group = self._listing.get(name, {})
+        below = [host for child in group.get("children", []) for host in self.group(child)]
+        return list(dict.fromkeys([*group.get("hosts", []), *below]))
+
+    def variable(self, name: str, default: Any = None, host: str = "") -> Any:
+        """A variable of a host, of the first one unless named."""
+        return self._listing["_meta"]["hostvars"][host or self.group("synapse")[0]].get(name, default)
+
+    @property
+    def hosts(self) -> list[str]:
+        """All hosts of the homeserver."""
+        return self.group("synapse")
+
+    @property
+    def main_host(self) -> str:
+        """Where the main process runs."""
+        return str(self.variable("synapse_main_host", self.hosts[0]))
+
+    @property
+    def edges(self) -> list[str]:
+        """Where nginx runs."""
+        return list(self.variable("synapse_nginx_hosts", [self.main_host]))
+
+    def ip(self, host: str) -> str:
+        """The address of a container."""
+        return str(self.variable("container_ip", host=host))
+
+    def on(self, host: str) -> Any:
+        """A host as testinfra sees it."""
+        return testinfra.get_host(f"docker://{host}")
+
+    def output(self, host: str, command: str) -> str:
+        """What a shell command prints there; it has to succeed."""
+        return str(self.on(host).check_output("sh -c %s", command))
+
+    # What is planned
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """``synapse_workers``."""
+        return list(self.variable("synapse_workers"))
+
+    def workers(self, rows: list[dict[str, Any]] | None = None) -> dict[str, str]:
+        """Name of each planned worker → its host."""
+        planned = {}
+        for row in self.rows if rows is None else rows:
+            prefix = row.get("name") or row["type"]
+            for host in self.group(row["group"]) if "group" in row else [row.get("host", self.main_host)]:
+                for number in range(1, row.get("count", 1) + 1):
+                    infix = "" if host == self.main_host else f"{host}-"
+                    planned[f"{prefix}-{infix}{number}"] = host
+        return planned
+
+    def units(self, host: str, rows: list[dict[str, Any]] | None = None) -> set[str]:
+        """The units of Synapse that are planned for a host."""
+        units = {f"{SERVICE}-worker@{name}.service" for name, where in self.workers(rows).items() if where == host}
+        return units | ({f"{SERVICE}.service"} if host == self.main_host else set())
+
+    # What runs
+
+    def invocations(self) -> dict[str, str]:
+        """``host unit`` of every process that must survive a change of others → systemd's id of this run of it."""
+        running = {}
+        for host in self.hosts:
+            listed = self.output(
+                host,
+                f"systemctl list-units --plain --no-legend --state=active,activating '{SERVICE}*.service' "
+                "'postgresql@*.service' 'redis*.service' 'nginx.service' | cut -d' ' -f1 | "
+                "xargs -r systemctl show --property=Id,InvocationID",
+            )
+            for block in filter(None, listed.split("\n\n")):
+                fields = dict(line.split("=", 1) for line in block.strip().splitlines())
+                running[f"{host} {fields['Id']}"] = fields["InvocationID"]
+        return running
+
+    def written(self) -> dict[str, str]:
+        """``host path`` of every settings file → when it was written."""
+        times = {}
+        for host in self.hosts:
+            for line in self.output(host, f"find {CONFIG} /etc/systemd/system /etc/nginx -type f -printf '%T@ %p\\n'").split(
+                "\n"
+            ):
+                time, _, path = line.partition(" ")
+                times[f"{host} {path}"] = time
+        return times
+
+    # What is done
+
+    def roll_out(self, inventory: Path) -> dict[str, dict[str, int]]:
+        """Run the playbook; host → the counts of Ansible's recap. Fails the test when the roll-out fails."""
+        command = ["ansible-playbook", f"--inventory={inventory}", "synapse.workers.roll_out"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
+        assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+        recap = run.stdout.split("PLAY RECAP", 1)[1]
+        return {
+            match["host"]: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match["counts"])}
+            for match in re.finditer(r"^(?P<host>\S+)\s+: (?P<counts>.*)$", recap, re.M)
+        }
+
+    def edited(self, folder: Path, rows: list[dict[str, Any]]) -> Path:
+        """A copy of the inventory with another plan, below ``folder``."""
+        copy = folder / "inventory"
+        if copy.exists():
+            shutil.rmtree(copy)
+        shutil.copytree(self.inventory, copy)
+        plan = yaml.safe_load((copy / PLAN).read_text())
+        plan["synapse_workers"] = rows
+        (copy / PLAN).write_text(yaml.safe_dump(plan, sort_keys=False))
+        return copy
+
+    def edge(self, folder: Path) -> Edge:
+        """The way in. ``folder``: for the certificate to trust, where there is one."""
+        certificate, name, host = (
+            self.variable("synapse_tls_certificate_path"),
+            self.variable("synapse_server_name"),
+            self.edges[0],
+        )
+        if not certificate:
+            return Edge(f"http://{self.ip(host)}", name)
+        trusted = folder / "edge.pem"
+        trusted.write_text(self.output(host, f"cat {certificate}"))
+        return Edge(f"https://{self.ip(host)}", name, ca_file=str(trusted))
+
+    def traffic(self, folder: Path, rows: list[dict[str, Any]] | None = None) -> tuple[list[Row], dict[str, str]]:
+        """Ask everything, judge it by the inventory's plan or by ``rows``."""
+        key = SigningKey.read(self.output(self.main_host, f"cat {CONFIG}/secrets/signing.key"))
+        log = shlex.join(["docker", "exec", self.edges[0], "cat", f"/var/log/nginx/{SERVICE}.access.log"])
+        return traffic(self.edge(folder), log, Plan.read(self.rows if rows is None else rows), key, sso=True)
+
+    def load(self, folder: Path) -> Load:
+        """Users who go on talking while something is changed."""
+        return Load(self.edge(folder))
+
+
+class Load:
+    """A user who sends, syncs and reads all the time; no request of his may fail."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.walk = Walk(edge)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=part) for part in (self._chat, self._wait)]
+
+    def __enter__(self) -> Load:
+        story = Story(self.walk)
+        self.user = story.register("carol")
+        room = self.user.ask("room", "POST", "/_matrix/client/v3/createRoom", *SEND, body={"preset": "private_chat"})
+        self.room = room["room_id"]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _chat(self) -> None:
+        number = 0
+        while not self._stop.wait(0.25):
+            number += 1
+            path = f"/_matrix/client/v3/rooms/{self.room}/send/m.room.message/{number}"
+            self.user.ask("send", "PUT", path, *SEND, body={"msgtype": "m.text", "body": str(number)}, again=False)
+            self.user.ask("joined rooms", "GET", "/_matrix/client/v3/joined_rooms", READ, again=False)
+
+    def _wait(self) -> None:
+        path, since = "/_matrix/client/v3/sync?timeout=10000", ""
+        while not self._stop.is_set():
+            answer = self.user.ask("sync", "GET", path + since, "synchrotron", again=False)
+            since = f"&since={answer.get('next_batch', '')}" if answer else ""
+
+    @property
+    def failed(self) -> list[str]:
+        """Requests that were not answered as they should."""
+        return [
+            f"{row.method} {row.path}: {row.response.status} {row.response.fault or row.response.body[:200]!r}"
+            for row in self.walk.rows
+            if row.response.status != 200
+        ]
