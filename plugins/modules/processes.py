@@ -291,7 +291,7 @@ class Run:
         self.params = module.params
         self.systemd = Systemd(module)
         self.memory = Memory(self.params["memory"])
-        self.plan = []
+        self.plan: list[dict[str, str]] = []
         self.processes = self.params["processes"]
         if self.params["version_of"]:
             version = installed_version(self.params["version_of"])
