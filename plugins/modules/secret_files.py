@@ -9,8 +9,8 @@ version_added: 0.1.0
 author:
   - synapse.workers contributors
 description:
-  - Each secret lies in a file of its own. One that is there stays for ever; one that is missing is made on the host, from the
-    kernel's random numbers or by a command, so it was never on the controller and on no command line.
+  - Each secret lies in a file of its own. One that is there stays for ever. One that is missing is made on the host, from the
+    kernel's random numbers or by a command.
   - Values are never part of a diff. They are in the result, as other hosts need the same ones, so tasks set C(no_log).
 options:
   directory:
@@ -145,7 +145,7 @@ def wanted_ownership(wish, check_mode):
     except KeyError as error:
         if check_mode:
             return None
-        raise Refusal("{}; make the account first".format(error.args[0]))
+        raise Refusal(f"{error.args[0]}; make the account first") from error
 
 
 def write(path, text, owner):
