@@ -1,0 +1,380 @@
+"""What nginx has to know, as views of ``synapse_topology``: pools, the choice of a pool, and how each pool is asked.
+
+A request takes four steps, all on what the client really sent (nginx's own locations see the path decoded, with ``..``
+resolved and slashes merged, while Synapse does not):
+
+1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, the map of an area, or ``refused``;
+2. the map of the area looks at method and raw target and names a pool;
+3. the named location of the pool says how long to wait and who may stand in;
+4. the upstream of the pool says which worker.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..module_utils import _endpoints
+from ..module_utils._endpoints import AREAS, MAIN, QUERIES, Endpoint, regex_of
+from ..module_utils._worker_types import BY_NAME, parse_version
+
+# How long a pool may take to answer, where the 180 seconds of the rest are too few.
+TIMEOUTS = {
+    # A long-poll lasts as long as the client asks, a first sync as long as it takes.
+    "synchrotron": "600s",
+    "initial_synchrotron": "600s",
+    # A large upload or a slow remote server.
+    "media_repository": "600s",
+    # Joining a large room over federation takes minutes.
+    "event_creator": "600s",
+    MAIN: "600s",
+}
+
+# Synapse itself answers 502 when the process it asked was stopped under way; another worker then finds it started again.
+NEXT_UPSTREAM = dict.fromkeys(("synchrotron", "initial_synchrotron", "event_creator"), "error timeout http_502")
+
+# Waiting for news changes nothing, so the main process may take any of these requests again, a POST too.
+SAFE_TO_REPEAT = ("synchrotron", "initial_synchrotron")
+
+BALANCE = {
+    "user": "hash ${prefix}_user consistent",
+    "room": "hash ${prefix}_room consistent",
+    "origin": "hash ${prefix}_origin consistent",
+    "": "least_conn",
+}
+BALANCE_WHY = {
+    "user": "one user's requests stay on one worker, which has the user's rooms and devices cached",
+    "room": "one room's requests stay on one worker, which has the state of the room cached",
+    "origin": "one server's transactions stay on one worker, which takes them one after the other",
+    "": "the least busy worker takes the next request",
+}
+
+# nginx keeps map keys in buckets of 64 bytes unless told otherwise, and only one file of a host may tell.
+LONGEST_MAP_KEY = 40
+LINE = 110
+
+
+def variable_prefix(topology: dict[str, Any]) -> str:
+    """What begins every variable, zone, upstream and log format of this homeserver: several may share one nginx."""
+    return str(topology["service"]).replace("-", "_")
+
+
+def nginx_upstreams(topology: dict[str, Any]) -> list[dict[str, Any]]:
+    """One pool per planned type that takes requests, the main process first.
+
+    Returns:
+        A list of ``pool``, ``name`` (of the upstream), ``purpose``, ``balance`` (a directive without ``;``, '' for one
+        server), ``why``, and ``servers``: a list of ``server`` (nginx's own word for the address) and ``worker``.
+    """
+    prefix = variable_prefix(topology)
+    workers = {worker["name"]: worker for worker in topology["workers"]}
+    pools = [(MAIN, "All that no worker serves", [topology["main"]])]
+    for pool, names in topology["pools"].items():
+        purpose = BY_NAME[pool].purpose
+        pools.append((pool, purpose[0].upper() + purpose[1:], [workers[name] for name in names]))
+    upstreams = []
+    for pool, purpose, processes in pools:
+        kind = BY_NAME[pool].balance if pool in BY_NAME else ""
+        several = len(processes) > 1
+        upstreams.append(
+            {
+                "pool": pool,
+                "name": f"{prefix}_{pool}",
+                "purpose": purpose,
+                "balance": BALANCE[kind].replace("{prefix}", prefix) if several else "",
+                "why": BALANCE_WHY[kind] if several else "",
+                "servers": [{"server": _server(one), "worker": one["name"]} for one in processes],
+            }
+        )
+    return upstreams
+
+
+def nginx_keys(topology: dict[str, Any]) -> list[dict[str, Any]]:
+    """The variables that upstreams hash on; only those in use.
+
+    Returns:
+        A list of ``variable``, ``source``, ``why`` (sentences for the comment), ``default`` and ``entries``: a list of
+        ``pattern`` and ``value``.
+    """
+    prefix = variable_prefix(topology)
+    used = {upstream["balance"] for upstream in nginx_upstreams(topology)}
+    keys = [
+        {
+            "variable": f"{prefix}_user",
+            "source": "$arg_user_id|$http_authorization|$arg_access_token",
+            "why": [
+                "Whose request it is, as far as it can be seen. Tokens of Synapse begin with the user's name; an application",
+                "service names the user it acts for. Tokens of the Matrix Authentication Service say nothing and change every",
+                "few minutes: there the address and the program of the client stand for the user.",
+            ],
+            "default": "$remote_addr:$http_user_agent",
+            "entries": [
+                {"pattern": rf"~^(?<{prefix}_acts_for>[^|]+)\|", "value": f"${prefix}_acts_for"},
+                {"pattern": rf"~[| ]syt_(?<{prefix}_token_of>[^_|]+)_", "value": f"${prefix}_token_of"},
+            ],
+        },
+        {
+            "variable": f"{prefix}_room",
+            "source": "$request_uri",
+            "why": [
+                "The room of a request, in every spelling: `!` may come as %21, and since room version 12 an id has no",
+                "`:domain`. Requests without a room are spread by their path.",
+            ],
+            "default": "$request_uri",
+            "entries": [
+                {"pattern": rf"~*/(?:!|%21)(?<{prefix}_room_id>[A-Za-z0-9._~=-]+)", "value": f"${prefix}_room_id"},
+            ],
+        },
+        {
+            "variable": f"{prefix}_origin",
+            "source": "$http_authorization",
+            "why": [
+                "The server that sends: it signs its name, so this holds behind another proxy too.",
+            ],
+            "default": "$remote_addr",
+            "entries": [
+                {
+                    "pattern": rf"~*^X-Matrix .*?\borigin=\x22?(?<{prefix}_origin_name>[^\x22,\s]+)",
+                    "value": f"${prefix}_origin_name",
+                },
+            ],
+        },
+    ]
+    return [key for key in keys if any(f"${key['variable']} " in balance for balance in used)]
+
+
+def nginx_maps(
+    topology: dict[str, Any],
+    admin_allowed: bool = False,
+    well_known_here: bool = True,
+    default_type: str = "",
+) -> dict[str, Any]:
+    """Which pool answers which request.
+
+    Args:
+        topology: ``synapse_topology``.
+        admin_allowed: whether the administration API is open to any address at all.
+        well_known_here: whether nginx itself answers ``/.well-known/matrix/``.
+        default_type: worker type that stands in for types that the plan lacks, or '' for the main process.
+
+    Returns:
+        ``prefix``; ``areas``: a list of ``pattern`` (regular expression on the raw target), ``value`` (pool, variable of an
+        area, or gate) and ``name``, in routing order, what none matches being refused; ``maps``: one per area that has to
+        look closer, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool`` and ``lines``, the lines of one
+        regular expression with ``x``); ``gate``: variable of the area that is open to some addresses only, or ''.
+    """
+    prefix = variable_prefix(topology)
+    rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
+    areas, maps, gate = [], [], ""
+    for area in AREAS:
+        if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
+            continue
+        default, entries = _area(area, rows, topology["pools"], default_type)
+        value = default
+        if entries:
+            variable = f"{prefix}_{area.name}"
+            maps.append({"name": area.name, "variable": variable, "default": default, "entries": entries})
+            value = f"${variable}"
+        if area.guarded:
+            gate = value
+            value = f"${prefix}_{area.name}_gate"
+        areas.append({"name": area.name, "pattern": f"^{area.prefix}", "value": value})
+    return {"prefix": prefix, "areas": areas, "maps": maps, "gate": gate}
+
+
+def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
+    """How each pool is asked: one named location per pool, the main process last.
+
+    Returns:
+        A list of ``name`` (without ``@``), ``upstream``, ``purpose``, ``timeout`` and ``next_upstream`` (when another worker of
+        the pool is asked), both '' where the server's own hold, ``stand_in`` (name of the location that takes over when none of them answers: ``main``;
+        ``main_once`` where a request that a worker may have carried out must not be repeated; '' for nobody) and ``why``.
+    """
+    upstreams = nginx_upstreams(topology)
+    locations = []
+    for upstream in [*upstreams[1:], upstreams[0]]:
+        pool = upstream["pool"]
+        stand_in = ""
+        if pool in BY_NAME and BY_NAME[pool].fallback_to_main:
+            stand_in = MAIN if pool in SAFE_TO_REPEAT else "main_once"
+        locations.append(
+            {
+                "name": pool,
+                "upstream": upstream["name"],
+                "purpose": upstream["purpose"],
+                "timeout": TIMEOUTS.get(pool, ""),
+                "next_upstream": NEXT_UPSTREAM.get(pool, ""),
+                "stand_in": stand_in,
+                "why": _why(pool),
+            }
+        )
+    return locations
+
+
+def nginx_worker_names(topology: dict[str, Any]) -> list[dict[str, str]]:
+    """The name behind each address, for the access log.
+
+    Returns:
+        A list of ``address`` (a key of nginx's ``map``: as in ``$upstream_addr``, or a regular expression where that is too
+        long for a key) and ``worker``.
+    """
+    names = []
+    for process in [topology["main"], *topology["workers"]]:
+        if process["name"] != MAIN and not any(pool in topology["pools"] for pool in process["types"]):
+            continue
+        address = _server(process)
+        key = address if len(address) <= LONGEST_MAP_KEY else f"~^{re.escape(address)}$"
+        names.append({"address": key, "worker": process["name"]})
+    return names
+
+
+def explain_route(topology: dict[str, Any], method: str, target: str, default_type: str = "") -> dict[str, Any]:
+    """Which pool a request goes to and why; ``target`` is the raw request target, ``/path?query``.
+
+    Returns:
+        ``pool`` ('' when nginx refuses), ``workers`` (names), ``balance`` ('user', 'room', 'origin' or ''), ``fallback``
+        ('main' or ''), ``endpoint`` (the row that decided, or ''), ``reason``.
+    """
+    found = _endpoints.route(
+        method, target, topology["pools"], parse_version(topology["version"] or ""), default_type=default_type
+    )
+    row = BY_NAME.get(found.pool)
+    workers = [MAIN] if found.pool == MAIN else list(topology["pools"].get(found.pool, []))
+    return {
+        "pool": found.pool,
+        "workers": workers,
+        "balance": row.balance if row and len(workers) > 1 else "",
+        "fallback": MAIN if row and row.fallback_to_main else "",
+        "endpoint": found.endpoint.name if found.endpoint else "",
+        "reason": found.reason,
+    }
+
+
+def _server(process: dict[str, Any]) -> str:
+    listen = process["listen"]
+    if "path" in listen:
+        return f"unix:{listen['path']}"
+    address = f"[{listen['address']}]" if ":" in listen["address"] else listen["address"]
+    return f"{address}:{listen['port']}"
+
+
+def _why(pool: str) -> str:
+    if pool == MAIN:
+        return "It is one process: while it restarts, its requests fail."
+    row = BY_NAME[pool]
+    if row.fallback_to_main:
+        return "When none of them answers, the main process does."
+    if row.media:
+        return "No other process loads the media repository, so none can stand in."
+    if row.streams:
+        return "Only a writer of the stream can answer, so none can stand in."
+    return "A login under way lives in the memory of one process, so none can stand in."
+
+
+# The map of an area
+
+
+def _area(
+    area: _endpoints.Area, rows: tuple[Endpoint, ...], pools: dict[str, Any], default_type: str
+) -> tuple[str, list[dict[str, Any]]]:
+    """(pool of what no entry matches, entries in routing order) of one area."""
+    chosen = [(row, _endpoints.pool_of(row, pools, default_type)) for row in rows if row.area == area.name]
+    default = chosen[-1][1] if area.whole else MAIN
+    groups: dict[tuple[str, str], list[Endpoint]] = {}
+    for position, (row, pool) in enumerate(chosen):
+        later = chosen[position + 1 :]
+        if row.query and any(pool == other and _same_requests(row, next_row) for next_row, other in later):
+            continue
+        if pool == default and not any(_overlap(row, next_row) for next_row, other in later if other != default):
+            continue
+        groups.setdefault((pool, row.query), []).append(row)
+    # What a condition on the query picks out of an endpoint comes before the rest of that endpoint.
+    ordered = sorted(groups.items(), key=lambda item: not item[0][1])
+    return default, [{"pool": pool, "lines": regex_lines(members)} for (pool, _), members in ordered]
+
+
+def _same_requests(row: Endpoint, other: Endpoint) -> bool:
+    return row.path == other.path and set(row.methods) <= set(other.methods) and not other.query
+
+
+def _overlap(row: Endpoint, other: Endpoint) -> bool:
+    """Whether a later row could take what this one means."""
+    if not set(row.methods) & set(other.methods):
+        return False
+    pattern = re.compile(other.pattern)
+    return any(pattern.fullmatch(_endpoints.sample_of(path)) for path in _endpoints.expand(row.path))
+
+
+_HEAD = re.compile(
+    r"(/_matrix/client/(?:\{\w+\}|\([^)]*\)|v1|v3|unstable)/(?:rooms/\{room\}/)?"
+    r"|/_matrix/(?:federation|key)/(?:\{\w+\}|\([^)]*\)|v1|v2|unstable)/"
+    r"|/_synapse/(?:client|mas|admin/v1|admin/v2)/"
+    r"|/_matrix/client/)(.+)"
+)
+
+
+def regex_lines(rows: list[Endpoint]) -> list[str]:
+    """One regular expression for ``$request_method$request_uri`` that means exactly these rows.
+
+    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by method and by the
+    beginning of their path, which also spares nginx to compare that beginning once per endpoint.
+    """
+    tree: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        head, tail = _split(row.path)
+        tree.setdefault(_methods(row), {}).setdefault(regex_of(head), []).append(regex_of(tail))
+    lines = ["(?x) ^(?:"]
+    for index, (methods, heads) in enumerate(tree.items()):
+        lead = "  | " if index else "    "
+        common = _common(list(heads))
+        if len(heads) == 1:
+            ((head, tails),) = heads.items()
+            lines += _choice(f"{lead}{methods} {head}", tails)
+            continue
+        lines.append(f"{lead}{methods} {common} (?:")
+        for number, (head, tails) in enumerate(heads.items()):
+            lines += ["    " + line for line in _choice(f"{'  | ' if number else '    '}{head[len(common) :]}", tails)]
+        lines.append("    )")
+    query = QUERIES[rows[0].query].pattern if rows[0].query else r"(?:\?|$)"
+    return [*lines, f"){query}"]
+
+
+def _methods(row: Endpoint) -> str:
+    methods = [name for method in row.methods for name in (("GET", "HEAD") if method == "GET" else (method,))]
+    return methods[0] if len(methods) == 1 else f"(?:{'|'.join(methods)})"
+
+
+def _split(path: str) -> tuple[str, str]:
+    match = _HEAD.fullmatch(path)
+    return (match.group(1), match.group(2)) if match else ("", path)
+
+
+def _common(heads: list[str]) -> str:
+    """The longest beginning in whole, plain segments that the heads share."""
+    shared = 0
+    for chars in zip(*heads, strict=False):
+        if len(set(chars)) > 1 or "(" in chars:
+            break
+        shared += 1
+    return heads[0][: heads[0].rfind("/", 0, shared) + 1]
+
+
+def _choice(lead: str, tails: list[str]) -> list[str]:
+    """``lead`` and then one of the tails, on one line or on as many as it takes."""
+    tails = list(dict.fromkeys(tails))
+    if len(tails) == 1:
+        return [f"{lead}{tails[0]}"]
+    whole = f"{lead}(?: {' | '.join(tails)} )"
+    if len(whole) <= LINE:
+        return [whole]
+    indent = " " * 8
+    lines, line = [f"{lead}(?:"], f"{indent}  {tails[0]}"
+    for tail in tails[1:]:
+        if len(line) + len(tail) + 3 > LINE:
+            lines.append(line)
+            line = f"{indent}| {tail}"
+        else:
+            line += f" | {tail}"
+    return [*lines, line, f"{indent[:-4]})"]
