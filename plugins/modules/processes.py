@@ -38,6 +38,11 @@ options:
         type: list
         elements: str
         default: []
+      yields:
+        description:
+          - Whether the process, once it is no longer planned, must be gone before its duty is taken up by another. Remembered.
+        type: bool
+        default: false
       wave:
         description: Processes of a lower wave are restarted, and ready, before those of a higher one are touched.
         type: int
@@ -61,8 +66,8 @@ options:
   state:
     description:
       - V(started) starts and restarts what needs it, in waves, and waits for each to be ready.
-      - V(stopped_together) stops those running processes that may not change one by one, and nothing else. To be run on all hosts
-        before V(started) on the first.
+      - V(stopped_together) stops those running processes that may not change one by one, and those that are no longer planned and
+        whose duty others take up, and nothing else. To be run on all hosts before V(started) on the first.
       - V(retired) drains, stops and disables the remembered processes that are not in O(processes).
     type: str
     choices: [started, stopped_together, retired]
@@ -247,7 +252,12 @@ class Memory:
     def remember(self, process: Process) -> None:
         if not os.path.isdir(self.folder):
             os.makedirs(self.folder, 0o755)
-        data = {"unit": process["unit"], "parts": process["parts"], "listen": process["probe"].get("listen")}
+        data = {
+            "unit": process["unit"],
+            "parts": process["parts"],
+            "listen": process["probe"].get("listen"),
+            "yields": process["yields"],
+        }
         temporary = self._path(process["name"]) + ".new"
         with open(temporary, "w") as stream:
             json.dump(data, stream, indent=1, sort_keys=True)
@@ -400,32 +410,41 @@ class Run:
             self.systemd.run("daemon-reload")
 
     def stopped_together(self) -> None:
-        concerned = []
+        units = []
         for process in self.processes:
             action, _reason = self.decide(process)
             common = [part for part in self.changed_parts(process) if part in process["together"]]
             if action == "restart" and common and self.memory.recall(process["name"]):
-                concerned.append(process)
-                self.note(process, "stop", "{} changed for several processes at once".format(" and ".join(common)))
-        if concerned and not self.module.check_mode:
-            self.systemd.run("stop", *[process["unit"] for process in concerned])
+                units.append(process["unit"])
+                self.note(process, "stop", f"{' and '.join(common)} changed for several processes at once")
+        for process in self.old_processes():
+            if process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
+                units.append(process["unit"])
+                self.note(process, "stop", "is no longer planned, and its duty passes to others")
+        if units and not self.module.check_mode:
+            self.systemd.run("stop", *units)
+
+    def old_processes(self) -> list[Process]:
+        """What is remembered and no longer planned."""
+        planned = {process["name"] for process in self.processes}
+        blank = {"unit": "", "listen": None, "yields": False}
+        return [{**blank, **self.memory.recall(name), "name": name} for name in self.memory if name not in planned]
 
     def retired(self) -> None:
-        planned = {process["name"] for process in self.processes}
-        old = [(name, self.memory.recall(name)) for name in self.memory if name not in planned]
-        for name, _known in old:
-            self.plan.append({"name": name, "action": "retire", "reason": "is no longer planned"})
+        old = self.old_processes()
+        for process in old:
+            self.note(process, "retire", "is no longer planned")
         if not old or self.module.check_mode:
             return
         deadline = time.monotonic() + self.params["drain"]
-        while any(connections_to(known.get("listen")) for _name, known in old) and time.monotonic() < deadline:
+        while any(connections_to(process["listen"]) for process in old) and time.monotonic() < deadline:
             time.sleep(PAUSE)
-        units = [known["unit"] for _name, known in old if known.get("unit")]
+        units = [process["unit"] for process in old if process["unit"]]
         if units:
             self.systemd.run("disable", "--now", *units)
             self.systemd.run("reset-failed", *units, check=False)
-        for name, _known in old:
-            self.memory.forget(name)
+        for process in old:
+            self.memory.forget(process["name"])
 
 
 def main() -> None:
@@ -440,6 +459,7 @@ def main() -> None:
                     "unit": {"type": "str", "required": True},
                     "parts": {"type": "dict", "default": {}},
                     "together": {"type": "list", "elements": "str", "default": []},
+                    "yields": {"type": "bool", "default": False},
                     "wave": {"type": "int", "default": 0},
                     "probe": {"type": "dict", "default": {}},
                 },

@@ -16,7 +16,7 @@ import hashlib
 import json
 from typing import Any
 
-from ..module_utils._worker_types import BY_NAME, TABLE
+from ..module_utils._worker_types import BY_NAME, TABLE, WorkerType
 from ._homeserver import base_config, log_config, shared_config, worker_config
 from ._topology import processes
 
@@ -48,8 +48,9 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
         units: text of the unit files, ``{'main': …, 'worker': …}``.
 
     Returns:
-        A list of ``{name, unit, parts, together, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
-        parts whose change needs all processes concerned to stop first), ``wave`` (0 or 1: members of a pool never restart at
+        A list of ``{name, unit, parts, together, yields, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
+        parts whose change needs all processes concerned to stop first), ``yields`` (whether it must be gone, when it is no longer
+        planned, before its duty is taken up elsewhere), ``wave`` (0 or 1: members of a pool never restart at
         once), ``probe`` (how to ask whether it is ready: ``listen``, ``metrics``,
         ``client``, ``replicates``).
     """
@@ -61,6 +62,7 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
                 "unit": process["unit"],
                 "parts": _parts(plan, process, units),
                 "together": list(TOGETHER_OF_SENDERS if "federation_sender" in process["types"] else TOGETHER),
+                "yields": any(_yields(BY_NAME[name]) for name in process["types"] if name in BY_NAME),
                 "wave": (process["number"] - 1) % 2,
                 "probe": {
                     "listen": process["listen"],
@@ -78,15 +80,32 @@ def change_report(entries: list[dict[str, Any]]) -> list[str]:
     """What a run did with the processes of a host, as lines to read: the changes first, then how many were kept.
 
     Args:
-        entries: ``{name, action, reason}`` as the module ``processes`` returns them in ``plan``.
+        entries: ``{name, action, reason}`` in the order in which it happened, as the module ``processes`` returns them in
+            ``plan``. A process that was stopped to be started again was restarted, for the reason for which it was stopped.
     """
-    changes = [entry for entry in entries if entry["action"] != "keep"]
+    told: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        before = told.get(entry["name"])
+        if before and before["action"] == "stop":
+            action = entry["action"] if entry["action"] == "retire" else "restart"
+            entry = {**before, "action": action}
+        told[entry["name"]] = entry
+    changes = [entry for entry in told.values() if entry["action"] != "keep"]
     width = max((len(entry["name"]) for entry in changes), default=0)
     lines = [f"{entry['action']:<8} {entry['name']:<{width}}  {entry['reason']}".rstrip() for entry in changes]
-    kept = len(entries) - len(changes)
+    kept = len(told) - len(changes)
     if kept:
         lines.append(f"{kept} process{'es' if kept > 1 else ''} kept as {'they are' if kept > 1 else 'it is'}")
     return lines or ["no processes here"]
+
+
+def _yields(row: WorkerType) -> bool:
+    """Whether two processes with this duty that do not know of each other would do harm.
+
+    Two would write one stream, or send everything twice. Media may be served twice, and main goes on writing the stream of
+    quarantined media anyway.
+    """
+    return (bool(row.streams) and not row.media) or bool(row.setting)
 
 
 def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str]) -> dict[str, str]:
