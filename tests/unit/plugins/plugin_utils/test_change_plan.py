@@ -33,6 +33,17 @@ def concerned(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]
     }
 
 
+ALL = (
+    "main",
+    "synchrotron-1",
+    "synchrotron-2",
+    "client_reader-1",
+    "federation_sender-1",
+    "federation_sender-2",
+    "pusher-1",
+    "writers-1",
+    "media_repository-1",
+)
 CHANGES: dict[str, tuple[list[dict[str, Any]], dict[str, list[str]]]] = {
     "another synchrotron": ([{**BASE[0], "count": 3}, *BASE[1:]], {}),
     "a reader fewer": ([row for row in BASE if row.get("type") != "client_reader"], {}),
@@ -43,14 +54,14 @@ CHANGES: dict[str, tuple[list[dict[str, Any]], dict[str, list[str]]]] = {
     ),
     "another sender": (
         [*BASE[:2], {"type": "federation_sender", "count": 3}, *BASE[3:]],
-        {"main": ["duties"], "federation_sender-1": ["duties"], "federation_sender-2": ["duties"], "writers-1": ["duties"]},
+        {name: ["duties"] for name in ("main", "federation_sender-1", "federation_sender-2", "writers-1")},
     ),
-    "another writer": (
-        [*BASE, {"type": "receipts"}],
-        {key: ["stream writers"] for key in ["main", "synchrotron-1", "synchrotron-2", "client_reader-1", "federation_sender-1", "federation_sender-2", "pusher-1", "writers-1", "media_repository-1"]},
+    "another writer": ([*BASE, {"type": "receipts"}], {name: ["stream writers"] for name in ALL}),
+    "a level of one row": (
+        [{**BASE[0], "log_level": "DEBUG"}, *BASE[1:]],
+        {name: ["own settings"] for name in ("synchrotron-1", "synchrotron-2")},
     ),
-    "a level of one row": ([{**BASE[0], "log_level": "DEBUG"}, *BASE[1:]], {key: ["own settings"] for key in ["synchrotron-1", "synchrotron-2"]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
