@@ -23,7 +23,7 @@ MAIN = "main"
 Choice = str | tuple[str, ...]
 
 REFUSED = "refused"
-"""Label of requests that the edge must not pass on."""
+"""Label of requests that nobody may answer."""
 
 
 class Plan(NamedTuple):
@@ -86,9 +86,9 @@ class Row:
         elif status not in self.statuses:
             said = " ".join(str(body.get(key, "")) for key in ("errcode", "error")).strip()
             self.problems.append(f"status {status}, not {' or '.join(map(str, self.statuses))}" + (f": {said}" if said else ""))
-        if body.get("errcode") == "M_UNRECOGNIZED" and NOBODY not in self.served_by:
+        if body.get("errcode") == "M_UNRECOGNIZED" and self.label != REFUSED:
             self.problems.append("M_UNRECOGNIZED: this process does not know the request")
-        if line is None and status == 400 and NOBODY in self.served_by:
+        if line is None and status == 400 and self.label == REFUSED:
             # nginx gave up before it read which client asks; no worker saw this.
             line = LogLine(NOBODY, ())
         if line is None:
@@ -121,7 +121,7 @@ class Row:
 def table(rows: list[Row], shorten: Mapping[str, str] | None = None) -> str:
     """The rows in aligned columns, by area, and under a row what is wrong with it. ``shorten``: long ids → short names.
 
-    What the edge refused, as it should, is only counted.
+    What was refused, as it should be, is only counted.
     """
     refused = [row.path for row in rows if row.label == REFUSED and not row.problems]
     rows = [row for row in rows if row.label != REFUSED or row.problems]
@@ -146,7 +146,7 @@ def table(rows: list[Row], shorten: Mapping[str, str] | None = None) -> str:
         lines.append(("  ! " if row.problems else "    ") + layout(values))
         lines += [f"      {problem}" for problem in row.problems]
     if refused:
-        lines += ["", f"{len(refused)} requests refused by the edge itself, from {refused[0]} to {refused[-1]}"]
+        lines += ["", f"{len(refused)} requests for what is private were refused, from {refused[0]} to {refused[-1]}"]
     return "\n".join(lines)
 
 

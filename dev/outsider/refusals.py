@@ -9,7 +9,7 @@ GNU General Public License v3.0+ (see LICENSE)
 
 from __future__ import annotations
 
-from .judge import NOBODY, REFUSED
+from .judge import ANYONE, NOBODY, REFUSED
 from .walk import Walk
 
 STATUSES = (400, 403, 404)  # 400: nginx turns down what leads out of the root
@@ -29,12 +29,15 @@ SPELLINGS = (
     "/{path}",
     "/.{path}",
     "/_matrix/..{path}",
-    "/_matrix/client/../..{path}",
-    "/_matrix/client/v3/%2e%2e/%2e%2e/%2e%2e{path}",
-    "/_matrix/client/v3/..%2f..%2f..{path}",
     "{path}/{up}_matrix/client/versions",
     "{path}/{encoded_up}_matrix/client/versions",
     "{encoded}",
+)
+# Private to who resolves dots, as nginx does. Synapse does not: to it they are paths below /_matrix/client that do not exist.
+BELOW_CLIENT = (
+    "/_matrix/client/../..{path}",
+    "/_matrix/client/v3/%2e%2e/%2e%2e/%2e%2e{path}",
+    "/_matrix/client/v3/..%2f..%2f..{path}",
 )
 OTHERS = (
     "/",
@@ -60,5 +63,7 @@ def refusals(walk: Walk) -> None:
     """Ask for what is private, in every spelling."""
     for path in [asked for private in PRIVATE for asked in spellings(private)] + list(OTHERS):
         walk.ask(REFUSED, "GET", path, NOBODY, status=STATUSES, again=False)
+    for path in [spelling.format(path=private) for private in PRIVATE for spelling in BELOW_CLIENT]:
+        walk.ask(REFUSED, "GET", path, ANYONE, status=STATUSES, again=False)
     walk.ask(REFUSED, "POST", "/_synapse/admin/v1/register", NOBODY, body={}, status=STATUSES)
     walk.ask(REFUSED, "PUT", "/_synapse/admin/v2/users/x", NOBODY, body={}, status=STATUSES)

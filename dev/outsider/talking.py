@@ -47,8 +47,8 @@ def accounts(story: Story) -> None:
     story.alice.ask("mail addresses", "GET", f"{C3}/account/3pid", READ)
     story.alice.ask("turn server", "GET", f"{C3}/voip/turnServer", READ)
     profile = f"{C3}/profile/{enc(story.alice.id)}"
-    # A new name goes into every room as an event: docs/workers.md has profiles among "Event sending requests".
-    story.alice.ask("set the name", "PUT", f"{profile}/displayname", "event_creator", READ, body={"displayname": "Alice Ä"})
+    # A new name goes into every room as an event, so docs/workers.md has profiles among "Event sending requests".
+    story.alice.ask("set the name", "PUT", f"{profile}/displayname", READ_OR_SEND, body={"displayname": "Alice Ä"})
     story.ask("profile", "GET", profile, READ_OR_SEND, check=says("Alice"))
     story.ask("one field of it", "GET", f"{profile}/displayname", READ_OR_SEND, check=says("Alice"))
     path = f"{C3}/user/{enc(story.alice.id)}/filter"
