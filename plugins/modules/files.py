@@ -16,11 +16,19 @@ description:
   - Remembers in O(manifest) what it wrote. A file that stands at a path of ours without being remembered belongs to somebody
     else and is never replaced; the run stops and names it.
 options:
+  state:
+    description:
+      - V(present) brings the files.
+      - V(applied) notes that whoever reads the files has read them since. Until then RV(unapplied) is true, in later runs too, so
+        that a reload which an interrupted run left out is made up for.
+    type: str
+    choices: [present, applied]
+    default: present
   files:
-    description: The files that shall exist.
+    description: The files that shall exist. Required with O(state=present).
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       path:
         description: Absolute path.
@@ -135,6 +143,10 @@ changed_files:
   returned: always
   type: list
   elements: str
+unapplied:
+  description: Whether files were (or would be) changed since O(state=applied) was last said.
+  returned: with O(manifest)
+  type: bool
 removed_files:
   description: Paths that were (or would be) removed.
   returned: always
@@ -194,20 +206,24 @@ def write(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o64
 
 
 class Manifest:
-    """What earlier runs wrote."""
+    """What earlier runs wrote, and whether it has been read since by whom it is for."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         data = read(path)
         try:
-            self.paths = set(json.loads(data)["files"]) if data else set()
-        except (ValueError, KeyError, TypeError) as error:
+            known = json.loads(data) if data else {}
+            self.paths = set(known.get("files", []))
+            self.applied = bool(known.get("applied", True))
+        except (ValueError, AttributeError, TypeError) as error:
             raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours") from error
 
-    def remember(self, paths: set[str]) -> None:
+    def remember(self, paths: set[str], applied: bool) -> None:
         self.paths = set(paths)
+        self.applied = applied
         os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        write(self.path, json.dumps({"files": sorted(self.paths)}, indent=1).encode() + b"\n", 0, 0, 0o644)
+        data = {"files": sorted(self.paths), "applied": applied}
+        write(self.path, json.dumps(data, indent=1).encode() + b"\n", 0, 0, 0o644)
 
     @property
     def previous(self) -> str:
@@ -420,9 +436,9 @@ class Work:
             os.chown(wish["path"], uid, gid)
             os.chmod(wish["path"], int(wish["mode"], 8))
         wanted = {wish["path"] for wish in self.files}
-        # Before the first write: a run that ends in the middle must not meet its own files as foreign ones.
-        if wanted - self.manifest.paths:
-            self.manifest.remember(self.manifest.paths | wanted)
+        # Before the first write: a run that ends in the middle must neither meet its own files as foreign ones, nor take them
+        # for applied.
+        self.manifest.remember(self.manifest.paths | wanted, applied=False)
         for wish in self.contents:
             uid, gid = self._ids(wish)
             self._keep(wish["path"])
@@ -436,7 +452,7 @@ class Work:
             self._keep(path)
             os.unlink(path)
         if self.removed or self.forgotten:
-            self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten))
+            self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten), applied=False)
 
     @staticmethod
     def _ids(wish: Wish) -> tuple[int, int]:
@@ -476,10 +492,11 @@ def main() -> None:
     account = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
     module = AnsibleModule(
         argument_spec={
+            "state": {"type": "str", "choices": ["present", "applied"], "default": "present"},
             "files": {
                 "type": "list",
                 "elements": "dict",
-                "required": True,
+                "default": [],
                 "options": dict(
                     account,
                     path={"type": "path", "required": True},
@@ -527,6 +544,10 @@ def main() -> None:
     try:
         check_paths(params["files"])
         manifest = Manifest(params["manifest"])
+        if params["state"] == "applied":
+            if not manifest.applied and not module.check_mode:
+                manifest.remember(manifest.paths, applied=True)
+            module.exit_json(changed=False, changed_files=[], removed_files=[], unapplied=False)
         check_foreign(params["files"], manifest)
         work = Work(params, manifest)
         result = {"changed": work.is_needed, "changed_files": work.paths, "removed_files": work.removed}
@@ -536,6 +557,7 @@ def main() -> None:
             result["diff"] = list(work.diffs())
             if not module.check_mode:
                 work.do()
+        result["unapplied"] = work.is_needed or not manifest.applied
     except Conflict as error:
         refuse(module, str(error))
     except OSError as error:

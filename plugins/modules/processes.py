@@ -63,6 +63,11 @@ options:
   version_of:
     description: Folder of the virtual environment whose Synapse the processes run; its release is a part of every process.
     type: path
+  secrets:
+    description:
+      - Folder of the secrets that processes read at their start. That one of its files was replaced is a part of every process; what
+        they hold is not looked at.
+    type: path
   state:
     description:
       - V(started) starts and restarts what needs it, in waves, and waits for each to be ready.
@@ -274,6 +279,12 @@ def installed_version(venv: str) -> str:
     return os.path.basename(found[0])[len("matrix_synapse-") : -len(".dist-info")] if len(found) == 1 else ""
 
 
+def stamp_of(folder: str) -> str:
+    """Names and times of change of the files in a folder: another text when one was replaced."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return " ".join(f"{name}@{os.stat(os.path.join(folder, name)).st_mtime_ns}" for name in names)
+
+
 def connections_to(listen: dict[str, Any] | None) -> int:
     """How many clients are connected to the listener."""
     if not listen:
@@ -307,6 +318,10 @@ class Run:
             version = installed_version(self.params["version_of"])
             for process in self.processes:
                 process["parts"] = dict(process["parts"], Synapse=version)
+        if self.params["secrets"]:
+            stamp = stamp_of(self.params["secrets"])
+            for process in self.processes:
+                process["parts"] = dict(process["parts"], secrets=stamp)
         target = self.params["target"]
         self.units = self.systemd.show([process["unit"] for process in self.processes] + ([target] if target else []))
 
@@ -467,6 +482,8 @@ def main() -> None:
             "target": {"type": "str"},
             "memory": {"type": "path", "required": True},
             "version_of": {"type": "path"},
+            # A folder's name is no secret.
+            "secrets": {"type": "path", "no_log": False},
             "state": {"type": "str", "choices": ["started", "stopped_together", "retired"], "default": "started"},
             "only": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 120},

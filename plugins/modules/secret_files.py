@@ -108,6 +108,7 @@ import secrets
 import stat
 import string
 import tempfile
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -120,7 +121,7 @@ class Refusal(Exception):
     """str() is the sentence for the operator."""
 
 
-def read(path):
+def read(path: str) -> str:
     """Text without white space around it; '' when there is no such file or nothing in it."""
     try:
         with open(path, encoding="utf-8") as stream:
@@ -129,7 +130,7 @@ def read(path):
         return ""
 
 
-def ownership(path):
+def ownership(path: str) -> tuple[int, int, int] | None:
     """(user id, group id, permissions), or None when there is nothing."""
     try:
         info = os.lstat(path)
@@ -138,7 +139,7 @@ def ownership(path):
     return info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)
 
 
-def wanted_ownership(wish, check_mode):
+def wanted_ownership(wish: Dict[str, Any], check_mode: bool) -> tuple[int, int, int] | None:
     """The same triple out of names; None in check mode where the account is yet to be made."""
     try:
         return pwd.getpwnam(wish["owner"]).pw_uid, grp.getgrnam(wish["group"]).gr_gid, int(wish["mode"], 8)
@@ -148,7 +149,7 @@ def wanted_ownership(wish, check_mode):
         raise Refusal(f"{error.args[0]}; make the account first") from error
 
 
-def write(path, text, owner):
+def write(path: str, text: str, owner: tuple[int, int, int]) -> None:
     """Appears under its name with its owner and mode already set."""
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
@@ -163,12 +164,12 @@ def write(path, text, owner):
         raise
 
 
-def own(path, owner):
+def own(path: str, owner: tuple[int, int, int]) -> None:
     os.chown(path, owner[0], owner[1])
     os.chmod(path, owner[2])
 
 
-def generate(module, wish):
+def generate(module: AnsibleModule, wish: Dict[str, Any]) -> str:
     if not wish["command"]:
         return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
     code, out, err = module.run_command(wish["command"], cwd="/")
@@ -177,7 +178,7 @@ def generate(module, wish):
     return out.strip()
 
 
-def keep(module, wish, result):
+def keep(module: AnsibleModule, wish: Dict[str, Any], result: Dict[str, Any]) -> None:
     """Bring one file to what it shall be, or in check mode only say so; adds to ``result``."""
     name = wish["name"]
     path = os.path.join(module.params["directory"], name)
@@ -195,7 +196,8 @@ def keep(module, wish, result):
     owner = wanted_ownership(wish, module.check_mode)
     if not value or value != present or owner != ownership(path):
         result["written"].append(name)
-        if not module.check_mode:
+        # Without an account there is no owner; that happens in check mode only.
+        if owner is not None and not module.check_mode:
             if value == present:
                 own(path, owner)
             else:
@@ -203,18 +205,18 @@ def keep(module, wish, result):
     result["contents"][name] = value or None
 
 
-def keep_directory(module):
+def keep_directory(module: AnsibleModule) -> bool:
     params = module.params
     owner = wanted_ownership({**params, "mode": params["directory_mode"]}, module.check_mode)
     if owner is not None and owner == ownership(params["directory"]):
         return False
-    if not module.check_mode:
+    if owner is not None and not module.check_mode:
         os.makedirs(params["directory"], mode=0o700, exist_ok=True)
         own(params["directory"], owner)
     return True
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
@@ -240,7 +242,7 @@ def main():
         supports_check_mode=True,
     )
     names = [wish["name"] for wish in module.params["files"]]
-    result = {"written": [], "generated": [], "contents": {}}
+    result: Dict[str, Any] = {"written": [], "generated": [], "contents": {}}
     try:
         changed = keep_directory(module)
         for wish in module.params["files"]:

@@ -25,11 +25,14 @@ SHARED = "shared settings"
 WRITERS = "stream writers"
 DUTIES = "duties"
 UNIT = "unit"
+# Known to the host only; the module `processes` looks.
+SECRETS = "secrets"
 
 # Two writers of one stream at a time, or one that another process still looks for at its old place, lose data: when these
 # differ, all processes concerned stop before the first one starts.
-TOGETHER = (WRITERS,)
-TOGETHER_OF_SENDERS = (WRITERS, DUTIES)
+# Processes with different replication secrets refuse each other.
+TOGETHER = (WRITERS, SECRETS)
+TOGETHER_OF_SENDERS = (*TOGETHER, DUTIES)
 
 _WRITER_KEYS = ("instance_map", "stream_writers")
 _DUTY_KEYS = (

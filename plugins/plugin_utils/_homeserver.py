@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..module_utils._worker_types import BY_NAME, TABLE
-from ._topology import LOOPBACK, processes
+from ._topology import processes
 
 WORKER_APP = "synapse.app.generic_worker"
 # 0o660: nginx's group may write. Synapse wants the number, and YAML has no octal that both parsers read alike.
@@ -60,7 +60,7 @@ def shared_config(plan: dict[str, Any], host: str) -> dict[str, Any]:
     }
     if settings.get("metrics"):
         config["enable_metrics"] = True
-    if redis := redis_config(plan):
+    if redis := redis_config(plan, host):
         config["redis"] = redis
     if database := database_config(plan, host):
         config["database"] = database
@@ -130,7 +130,8 @@ def database_config(plan: dict[str, Any], host: str) -> dict[str, Any] | None:
     args: dict[str, Any] = {"user": settings["database_user"], "dbname": settings["database_name"]}
     if host == server:
         # Peer authentication over the socket: no password to keep.
-        args["host"] = "/var/run/postgresql"
+        # The port is part of the socket's name.
+        args.update(host="/var/run/postgresql", port=int(settings["postgresql_port"]))
     else:
         args.update(
             host=plan["hosts"][server]["address"],
@@ -145,17 +146,21 @@ def database_config(plan: dict[str, Any], host: str) -> dict[str, Any] | None:
     return {"name": "psycopg2", "args": args}
 
 
-def redis_config(plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Synapse's ``redis``; None when homeserver.yaml has it and we leave it alone."""
+def redis_config(plan: dict[str, Any], host: str) -> dict[str, Any] | None:
+    """Synapse's ``redis`` on ``host``; None when homeserver.yaml has it and we leave it alone."""
     settings = plan["settings"]
     if settings.get("redis"):
         return settings["redis"]
     server = settings.get("redis_host")
     if not server:
         return None
-    config: dict[str, Any] = {"enabled": True, "host": LOOPBACK, "port": int(settings["redis_port"])}
+    config: dict[str, Any] = {"enabled": True}
+    if host == server:
+        # An instance of our own, so that what else uses Redis there is left alone (roles/redis).
+        config["path"] = f"/run/redis-{plan['service']}/redis-server.sock"
+    else:
+        config.update(host=plan["hosts"][server]["address"], port=int(settings["redis_port"]))
     if plan["redis"]["clients"]:
-        config["host"] = plan["hosts"][server]["address"]
         config["password_path"] = f"{settings['secrets_dir']}/redis_password"
     return config
 

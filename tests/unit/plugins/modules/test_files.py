@@ -145,6 +145,18 @@ def test_a_run_that_was_killed_between_two_files_is_mended(host: Host) -> None:
     assert host.listing() == {"one": "1b", "two": "2b"}
 
 
+def test_what_was_written_stays_unapplied_until_somebody_says_so(host: Host) -> None:
+    assert host.run(host.file("one", "1"))["unapplied"]
+    again = host.run(host.file("one", "1"))
+    assert not again["changed"]
+    assert again["unapplied"]
+    assert not host.run(state="applied")["changed"]
+    assert not host.run(host.file("one", "1"))["unapplied"]
+    assert host.run(host.file("one", "2"), check=True)["unapplied"]
+    assert not host.run(host.file("one", "1"))["unapplied"]
+    assert host.run()["removed_files"] == [str(host.folder / "one")]
+
+
 def test_nothing_is_replaced_when_the_daemon_refuses(host: Host) -> None:
     host.run(host.file("etc/one", "good"))
     rules = {

@@ -10,7 +10,7 @@ from ansible_collections.synapse.workers.plugins.plugin_utils._change_plan impor
 from .plans import good_plan
 
 UNITS = {"main": "main unit", "worker": "worker unit"}
-BASE = [
+BASE: list[dict[str, Any]] = [
     {"type": "synchrotron", "count": 2},
     {"type": "client_reader"},
     {"type": "federation_sender", "count": 2},
@@ -78,8 +78,8 @@ def test_a_shared_setting_concerns_everyone() -> None:
 
 def test_senders_and_writers_never_change_one_by_one() -> None:
     value = states(*BASE)
-    assert value["federation_sender-1"]["together"] == ["stream writers", "duties"]
-    assert value["synchrotron-1"]["together"] == ["stream writers"]
+    assert value["federation_sender-1"]["together"] == ["stream writers", "secrets", "duties"]
+    assert value["synchrotron-1"]["together"] == ["stream writers", "secrets"]
 
 
 def test_who_must_be_gone_before_others_take_up_its_duty() -> None:
