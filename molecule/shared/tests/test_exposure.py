@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from typing import NamedTuple
 
 from fleet import Fleet
 
-WORLD = {80, 443}
+
+class Socket(NamedTuple):
+    """A TCP socket that waits."""
+
+    address: str
+    port: int
+    program: str
+
+    @property
+    def private(self) -> bool:
+        """Whether only the host itself can reach it."""
+        return self.address != "*" and ipaddress.ip_address(self.address).is_loopback
 
 
-def listening(fleet: Fleet, host: str) -> set[tuple[str, int]]:
-    """Address and port of every TCP socket that waits on a host."""
-    sockets = set()
-    for line in fleet.output(host, "ss --no-header --listening --numeric --tcp").splitlines():
+def listening(fleet: Fleet, host: str) -> list[Socket]:
+    """Every socket that waits on a host; of two programs at one, the first."""
+    sockets = []
+    for line in fleet.output(host, "ss --no-header --listening --numeric --tcp --processes").splitlines():
         address, _, port = line.split()[3].rpartition(":")
-        sockets.add((address.strip("[]").split("%")[0], int(port)))
+        program = re.search(r'users:\(\("([^"]+)"', line)
+        sockets.append(Socket(address.strip("[]").split("%")[0], int(port), program[1] if program else ""))
     return sockets
 
 
@@ -30,15 +44,11 @@ def refused(address: str, port: int) -> bool:
 
 def test_only_nginx_listens_to_the_world(fleet: Fleet) -> None:
     for host in fleet.hosts:
-        private = {fleet.variable("synapse_address", "127.0.0.1", host), "127.0.0.1"}
-        world = WORLD if host in fleet.edges else set()
-        open_to_all = {
-            f"{address}:{port}"
-            for address, port in listening(fleet, host)
-            if address not in private and not (address not in ("*",) and ipaddress.ip_address(address).is_loopback)
-            and port not in world
-        }  # fmt: skip
-        assert not open_to_all, host
+        own = fleet.variable("synapse_address", "127.0.0.1", host)
+        others = [one for one in listening(fleet, host) if not one.private and one.address != own]
+        assert {one.program for one in others} <= {"nginx"}, host
+        if host in fleet.edges:
+            assert {one.port for one in others} <= {80, 443}
 
 
 def test_the_status_page_answers_on_the_host_itself_only(fleet: Fleet) -> None:
@@ -53,6 +63,6 @@ def test_no_port_of_a_process_is_open_on_an_edge_of_one_host(fleet: Fleet) -> No
         # There the other hosts reach the workers, and this machine is in their network.
         return
     (host,) = fleet.hosts
-    ports = {port for _address, port in listening(fleet, host)} - WORLD
-    assert {8008, 9093, 21000, 5432, 6379, 8089} <= ports
+    ports = {one.port for one in listening(fleet, host) if one.program != "nginx"} | {8089}
+    assert {8008, 9093, 21000, 5432, 6379} <= ports
     assert not [port for port in sorted(ports) if not refused(fleet.ip(host), port)]
