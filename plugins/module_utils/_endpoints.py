@@ -52,11 +52,10 @@ class Area(NamedTuple):
     """Whether it is only reachable from the addresses that the operator allows."""
 
 
-# Order is routing: the first prefix wins. Sync stands first because it is nine requests of ten.
+# Order is routing: the first prefix wins.
 AREAS: Tuple[Area, ...] = (
-    Area("sync", r"/_matrix/client/(?:r0|v3|unstable(?:/org\.matrix\.simplified_msc3575)?)/sync(?:\?|$)", whole=True),
-    Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True),
     Area("rooms", r"/_matrix/client/(?:api/v1|r0|v1|v3|unstable(?:/[^/?.]+\.[^/?]+)?)/rooms/"),
+    Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True),
     Area("client", r"/_matrix/client/"),
     Area("federation", r"/_matrix/federation/"),
     Area("key", r"/_matrix/key/"),
@@ -198,8 +197,8 @@ FEDERATION = ("federation_reader",)
 
 TABLE: Tuple[Endpoint, ...] = (
     # --- Long-polls ---------------------------------------------------------------------------------------------------
-    *_rows("sync", INITIAL, "GET {r0}/sync", query="first_sync", note="computes for seconds, so it waits apart"),
-    *_rows("sync", ("synchrotron",), "GET {r0}/sync", "POST unstable/org.matrix.simplified_msc3575/sync"),
+    *_rows("client", INITIAL, "GET {r0}/sync", query="first_sync", note="computes for seconds, so it waits apart"),
+    *_rows("client", ("synchrotron",), "GET {r0}/sync", "POST unstable/org.matrix.simplified_msc3575/sync"),
     *_rows("client", INITIAL, "GET {v1}/initialSync"),
     *_rows("client", INITIAL, "GET {v1}/events", query="first_events"),
     *_rows("client", ("synchrotron",), "GET {v1}/events"),
@@ -541,7 +540,6 @@ TABLE: Tuple[Endpoint, ...] = (
     ),
     *_rows("admin", (), "GET,POST,PUT,DELETE /_synapse/admin/{rest}"),
     # A browser asks before it calls; every process answers that for every path of the API.
-    *_rows("sync", ("synchrotron", "client_reader"), "OPTIONS /{rest}"),
     *_rows("rooms", READER, "OPTIONS /{rest}"),
     *_rows("client", READER, "OPTIONS /{rest}"),
     *_rows("media", MEDIA, "OPTIONS /{rest}"),

@@ -1,12 +1,14 @@
 """What nginx has to know, as views of ``synapse_topology``: pools, the choice of a pool, and how each pool is asked.
 
-A request takes four steps, all on what the client really sent (nginx's own locations see the path decoded, with ``..``
+A request takes these steps, all on what the client really sent (nginx's own locations see the path decoded, with ``..``
 resolved and slashes merged, while Synapse does not):
 
-1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, the map of an area, or ``refused``;
-2. the map of the area looks at method and raw target and names a pool;
+1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, an area, or ``refused``;
+2. the area looks at the method and, in the map of area and method, at the raw target, and names a pool;
 3. the named location of the pool says how long to wait and who may stand in;
 4. the upstream of the pool says which worker.
+
+A plain sync, which is nine requests of ten, has a location of its own and goes straight to the third step.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -37,6 +39,9 @@ NEXT_UPSTREAM = dict.fromkeys(("synchrotron", "initial_synchrotron", "event_crea
 
 # Waiting for news changes nothing, so the main process may take any of these requests again, a POST too.
 SAFE_TO_REPEAT = ("synchrotron", "initial_synchrotron")
+
+# Plain paths that are nine requests of ten together.
+HOT = ("/_matrix/client/v3/sync", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync")
 
 BALANCE = {
     "user": "hash ${prefix}_user consistent",
@@ -160,28 +165,25 @@ def nginx_maps(
         default_type: worker type that stands in for types that the plan lacks, or '' for the main process.
 
     Returns:
-        ``prefix``; ``areas``: a list of ``pattern`` (regular expression on the raw target), ``value`` (pool, variable of an
-        area, or gate) and ``name``, in routing order, what none matches being refused; ``maps``: one per area that has to
-        look closer, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool`` and ``lines``, the lines of one
-        regular expression with ``x``); ``gate``: variable of the area that is open to some addresses only, or ''.
+        ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target) and ``value`` (pool,
+        variable of an area, or gate), in routing order, what none matches being refused; ``methods``: one map per area that
+        has to look closer, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``method`` and ``value``);
+        ``maps``: one per area and method, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool`` and
+        ``lines``, the lines of one regular expression with ``x``); ``gate``: what the guarded area is behind its gate, or ''.
     """
     prefix = variable_prefix(topology)
     rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
-    areas, maps, gate = [], [], ""
+    result: dict[str, Any] = {"prefix": prefix, "areas": [], "methods": [], "maps": [], "gate": ""}
     for area in AREAS:
         if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
             continue
-        default, entries = _area(area, rows, topology["pools"], default_type)
-        value = default
-        if entries:
-            variable = f"{prefix}_{area.name}"
-            maps.append({"name": area.name, "variable": variable, "default": default, "entries": entries})
-            value = f"${variable}"
+        chosen = [(row, _endpoints.pool_of(row, topology["pools"], default_type)) for row in rows if row.area == area.name]
+        value = chosen[-1][1] if area.whole else _area(area.name, prefix, chosen, result)
         if area.guarded:
-            gate = value
+            result["gate"] = value
             value = f"${prefix}_{area.name}_gate"
-        areas.append({"name": area.name, "pattern": f"^{area.prefix}", "value": value})
-    return {"prefix": prefix, "areas": areas, "maps": maps, "gate": gate}
+        result["areas"].append({"name": area.name, "pattern": f"^{area.prefix}", "value": value})
+    return result
 
 
 def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
@@ -190,7 +192,9 @@ def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
         A list of ``name`` (without ``@``), ``upstream``, ``purpose``, ``timeout`` and ``next_upstream`` (when another worker of
         the pool is asked), both '' where the server's own hold, ``stand_in`` (name of the location that takes over when none of them answers: ``main``;
-        ``main_once`` where a request that a worker may have carried out must not be repeated; '' for nobody) and ``why``.
+        ``main_once`` where a request that a worker may have carried out must not be repeated; '' for nobody), ``why``, and
+        ``hot``: paths that come here without a look at the maps, a list of ``path`` and ``pattern`` (what the raw target must
+        match for that).
     """
     upstreams = nginx_upstreams(topology)
     locations = []
@@ -208,6 +212,7 @@ def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
                 "next_upstream": NEXT_UPSTREAM.get(pool, ""),
                 "stand_in": stand_in,
                 "why": _why(pool),
+                "hot": _hot(pool, topology["pools"]),
             }
         )
     return locations
@@ -252,6 +257,16 @@ def explain_route(topology: dict[str, Any], method: str, target: str, default_ty
     }
 
 
+def _hot(pool: str, pools: dict[str, Any]) -> list[dict[str, str]]:
+    """The short ways to a pool."""
+    if pool != "synchrotron":
+        return []
+    sync, sliding_sync = (f"^{re.escape(path)}" for path in HOT)
+    if "initial_synchrotron" in pools:
+        sync += r"\?(?!.*full_state=)(?:.*&)?since=[^&]"
+    return [{"path": path, "pattern": pattern} for path, pattern in zip(HOT, (sync, sliding_sync), strict=True)]
+
+
 def _server(process: dict[str, Any]) -> str:
     listen = process["listen"]
     if "path" in listen:
@@ -273,36 +288,45 @@ def _why(pool: str) -> str:
     return "A login under way lives in the memory of one process, so none can stand in."
 
 
-# The map of an area
+# The maps of an area
 
 
-def _area(
-    area: _endpoints.Area, rows: tuple[Endpoint, ...], pools: dict[str, Any], default_type: str
-) -> tuple[str, list[dict[str, Any]]]:
-    """(pool of what no entry matches, entries in routing order) of one area."""
-    chosen = [(row, _endpoints.pool_of(row, pools, default_type)) for row in rows if row.area == area.name]
-    default = chosen[-1][1] if area.whole else MAIN
-    groups: dict[tuple[str, str], list[Endpoint]] = {}
-    for position, (row, pool) in enumerate(chosen):
-        later = chosen[position + 1 :]
-        if row.query and any(pool == other and _same_requests(row, next_row) for next_row, other in later):
+def _area(name: str, prefix: str, chosen: list[tuple[Endpoint, str]], result: dict[str, Any]) -> str:
+    """Adds the maps of one area to ``result``; the pool or variable that stands for the area."""
+    by_method = []
+    for method in dict.fromkeys(method for row, _ in chosen for method in row.methods):
+        rows = [(row, pool) for row, pool in chosen if method in row.methods]
+        entries = _entries(rows)
+        if not entries:
             continue
-        if pool == default and not any(_overlap(row, next_row) for next_row, other in later if other != default):
+        value = entries[0]["pool"]
+        if any(row.path != "/{rest}" for row, _ in rows):
+            value = f"${prefix}_{name}_{method.lower()}"
+            result["maps"].append({"name": f"{method} {name}", "variable": value[1:], "default": MAIN, "entries": entries})
+        by_method += [{"method": alias, "value": value} for alias in (("GET", "HEAD") if method == "GET" else (method,))]
+    if not by_method:
+        return MAIN
+    result["methods"].append({"name": name, "variable": f"{prefix}_{name}", "default": MAIN, "entries": by_method})
+    return f"${prefix}_{name}"
+
+
+def _entries(rows: list[tuple[Endpoint, str]]) -> list[dict[str, Any]]:
+    """One entry per pool, in routing order, for the rows of one area and method; what is left over is the main process's."""
+    groups: dict[tuple[str, str], list[Endpoint]] = {}
+    for position, (row, pool) in enumerate(rows):
+        later = rows[position + 1 :]
+        if row.query and any(pool == other and row.path == next_row.path for next_row, other in later):
+            continue
+        if pool == MAIN and not any(_overlap(row, next_row) for next_row, other in later if other != MAIN):
             continue
         groups.setdefault((pool, row.query), []).append(row)
     # What a condition on the query picks out of an endpoint comes before the rest of that endpoint.
     ordered = sorted(groups.items(), key=lambda item: not item[0][1])
-    return default, [{"pool": pool, "lines": regex_lines(members)} for (pool, _), members in ordered]
-
-
-def _same_requests(row: Endpoint, other: Endpoint) -> bool:
-    return row.path == other.path and set(row.methods) <= set(other.methods) and not other.query
+    return [{"pool": pool, "lines": regex_lines(members)} for (pool, _), members in ordered]
 
 
 def _overlap(row: Endpoint, other: Endpoint) -> bool:
     """Whether a later row could take what this one means."""
-    if not set(row.methods) & set(other.methods):
-        return False
     pattern = re.compile(other.pattern)
     return any(pattern.fullmatch(_endpoints.sample_of(path)) for path in _endpoints.expand(row.path))
 
@@ -316,34 +340,26 @@ _HEAD = re.compile(
 
 
 def regex_lines(rows: list[Endpoint]) -> list[str]:
-    """One regular expression for ``$request_method$request_uri`` that means exactly these rows.
+    """One regular expression for ``$request_uri`` that means exactly these rows.
 
-    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by method and by the
-    beginning of their path, which also spares nginx to compare that beginning once per endpoint.
+    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by the beginning of
+    their path, which also spares nginx to compare that beginning once per endpoint.
     """
-    tree: dict[str, dict[str, list[str]]] = {}
+    heads: dict[str, list[str]] = {}
     for row in rows:
         head, tail = _split(row.path)
-        tree.setdefault(_methods(row), {}).setdefault(regex_of(head), []).append(regex_of(tail))
-    lines = ["(?x) ^(?:"]
-    for index, (methods, heads) in enumerate(tree.items()):
-        lead = "  | " if index else "    "
-        common = _common(list(heads))
-        if len(heads) == 1:
-            ((head, tails),) = heads.items()
-            lines += _choice(f"{lead}{methods} {head}", tails)
-            continue
-        lines.append(f"{lead}{methods} {common} (?:")
-        for number, (head, tails) in enumerate(heads.items()):
-            lines += ["    " + line for line in _choice(f"{'  | ' if number else '    '}{head[len(common) :]}", tails)]
-        lines.append("    )")
+        heads.setdefault(regex_of(head), []).append(regex_of(tail))
     query = QUERIES[rows[0].query].pattern if rows[0].query else r"(?:\?|$)"
-    return [*lines, f"){query}"]
-
-
-def _methods(row: Endpoint) -> str:
-    methods = [name for method in row.methods for name in (("GET", "HEAD") if method == "GET" else (method,))]
-    return methods[0] if len(methods) == 1 else f"(?:{'|'.join(methods)})"
+    common = _common(list(heads))
+    if len(heads) == 1:
+        ((head, tails),) = heads.items()
+        lines = _choice(f"(?x) ^{head}", tails)
+    else:
+        lines = [f"(?x) ^{common}(?:"]
+        for number, (head, tails) in enumerate(heads.items()):
+            lines += _choice(f"  {'| ' if number else '  '}{head[len(common) :]}", tails)
+        lines.append(")")
+    return [*lines[:-1], f"{lines[-1]}{query}"]
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -369,12 +385,12 @@ def _choice(lead: str, tails: list[str]) -> list[str]:
     whole = f"{lead}(?: {' | '.join(tails)} )"
     if len(whole) <= LINE:
         return [whole]
-    indent = " " * 8
-    lines, line = [f"{lead}(?:"], f"{indent}  {tails[0]}"
+    outer = "" if lead.startswith("(?x)") else "    "
+    lines, line = [f"{lead}(?:"], f"{outer}    {tails[0]}"
     for tail in tails[1:]:
         if len(line) + len(tail) + 3 > LINE:
             lines.append(line)
-            line = f"{indent}| {tail}"
+            line = f"{outer}  | {tail}"
         else:
             line += f" | {tail}"
-    return [*lines, line, f"{indent[:-4]})"]
+    return [*lines, line, f"{outer})"]
