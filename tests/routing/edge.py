@@ -51,6 +51,15 @@ http {{
 }}
 """
 
+# What an operator may have who only includes the snippet.
+OWN_SITE = """
+server {
+    listen 80;
+    include /etc/nginx/snippets/matrix-synapse.conf;
+    location / { return 200 "another page"; }
+}
+"""
+
 
 def role_variables() -> dict[str, Any]:
     """Defaults and internal variables of the roles that rendering needs, as Ansible would load them."""
@@ -186,6 +195,8 @@ class Edge:
     def __init__(self, folder: Path, workers: list[dict[str, Any]], tcp: bool = False, **variables: Any) -> None:
         self.folder = folder
         files, self.plan = rendered(workers, synapse_unix_sockets=not tcp, **variables)
+        if not any("/sites-enabled/" in path for path in files):
+            files["/etc/nginx/sites-enabled/own.conf"] = OWN_SITE
         self.files = files
         self.port = free_port()
         processes = [self.plan["main"], *self.plan["workers"]]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
+import ssl
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .edge import Edge
+from .edge import Edge, free_port
 from .plans import PLANS, everything
 
 Edges = Callable[..., Edge]
@@ -103,6 +108,38 @@ def test_clients_and_servers_are_told_where_the_homeserver_is(edges: Edges) -> N
         b'{"m.homeserver": {"base_url": "https://matrix.example.org/"}, "m.identity_server": {"base_url": "https://id.example.org"}}'
     )
     assert edge.ask("GET", "/.well-known/matrix/server").body == b'{"m.server": "matrix.example.org:443"}'
+
+
+def test_a_site_of_your_own_includes_the_snippet(edges: Edges) -> None:
+    edge = edges(PLANS["seven"], synapse_nginx_site=False)
+    assert edge.ask("GET", "/index.html").body == b"another page"
+    assert edge.ask("GET", "/_matrix/client/v3/sync?since=s1").worker == "synchrotron-1"
+    for closed in CLOSED:
+        assert edge.ask("GET", f"{closed}/../../_matrix/client/versions").status in (400, 404)
+
+
+def test_with_a_certificate_everything_goes_by_https(edges: Edges, tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key.pem", tmp_path / "certificate.pem", free_port()
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    subprocess.run([*command, "-subj", "/CN=example.org", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    edge = edges(
+        PLANS["nothing"],
+        synapse_tls_certificate_path=str(certificate),
+        synapse_tls_certificate_key_path=str(key),
+        synapse_nginx_listen_https=port,
+    )
+    target = "/_matrix/client/v3/rooms/%21r%3As/messages?from=a%2Fb"
+    answer = edge.ask("GET", target)
+    assert (answer.status, answer.headers["location"]) == (301, f"https://example.org:{port}{target}")
+    context = ssl.create_default_context(cafile=str(certificate))
+    with (
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
+        context.wrap_socket(plain, server_hostname="example.org") as secure,
+    ):
+        secure.sendall(f"GET {target} HTTP/1.0\r\nHost: example.org\r\n\r\n".encode())
+        data = b"".join(iter(lambda: secure.recv(65536), b""))
+    said = json.loads(data.partition(b"\r\n\r\n")[2])
+    assert (said["line"], said["headers"]["x-forwarded-proto"]) == (f"GET {target} HTTP/1.1", "https")
 
 
 def test_a_client_cannot_say_who_it_is(edges: Edges) -> None:
