@@ -57,8 +57,8 @@ class Edge:
     def ask(self, agent: str, method: str, path: str, headers: dict[str, str], body: bytes | None, timeout: float) -> Response:
         """Send one request over a connection of its own; ``timeout`` in seconds. No answer has the status 0."""
         start = time.monotonic()
+        link = http.client.HTTPConnection(*self.address, timeout=timeout)
         try:
-            link = http.client.HTTPConnection(*self.address, timeout=timeout)
             link.sock = socket.create_connection(self.address, timeout)
             if self.tls:
                 link.sock = self.tls.wrap_socket(link.sock, server_hostname=self.host)
@@ -80,6 +80,8 @@ class Edge:
                 return Response(answer.status, fields, content, time.monotonic() - start)
         except (OSError, http.client.HTTPException) as error:
             return Response(0, {}, b"", time.monotonic() - start, f"{type(error).__name__}: {error}")
+        finally:
+            link.close()
 
 
 class LogLine(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from contextlib import closing
 
 from fleet import CONFIG, SERVICE, Fleet
 
@@ -30,9 +31,10 @@ def test_processes_listen_on_their_private_address_only(fleet: Fleet) -> None:
 
 
 def test_plain_http_leads_to_tls(fleet: Fleet) -> None:
-    link = http.client.HTTPConnection(fleet.ip("fleet-edge"), 80, timeout=10)
-    link.request("GET", "/_matrix/client/versions?a=%21b", headers={"Host": "fleet.example"})
-    answer = link.getresponse()
+    with closing(http.client.HTTPConnection(fleet.ip("fleet-edge"), 80, timeout=10)) as link:
+        link.request("GET", "/_matrix/client/versions?a=%21b", headers={"Host": "fleet.example"})
+        answer = link.getresponse()
+        answer.read()
     assert (answer.status, answer.headers["Location"]) == (301, "https://fleet.example/_matrix/client/versions?a=%21b")
 
 
