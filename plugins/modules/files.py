@@ -113,8 +113,12 @@ options:
         elements: str
         required: true
       requires:
-        description: Validate only when this path exists. Meant for check mode on a host where the daemon is yet to be installed.
-        type: path
+        description:
+          - Validate only when these paths exist. Meant for check mode on a host where the daemon, or what its settings refer to, is
+            yet to come.
+        type: list
+        elements: path
+        default: []
 attributes:
   check_mode:
     support: full
@@ -289,7 +293,7 @@ def check_foreign(files: list[Wish], manifest: Manifest) -> None:
 
 def validate(module: AnsibleModule, rules: dict[str, Any], files: list[Wish], removed: list[str]) -> None:
     """Lay the new files over copies of the folders and ask the daemon; fails the module with its words."""
-    if rules.get("requires") and not os.path.exists(rules["requires"]):
+    if not all(os.path.exists(path) for path in rules["requires"]):
         return
     private = tempfile.mkdtemp(prefix="synapse-workers-")
     try:
@@ -526,7 +530,7 @@ def main() -> None:
                     "rewrite": {"type": "bool", "default": False},
                     "script": {"type": "str"},
                     "command": {"type": "list", "elements": "str", "required": True},
-                    "requires": {"type": "path"},
+                    "requires": {"type": "list", "elements": "path", "default": []},
                 },
             },
         },

@@ -189,7 +189,7 @@ def test_the_daemon_sees_the_whole_folder_with_its_paths_turned(host: Host) -> N
 
 
 def test_validation_waits_for_a_daemon_that_is_yet_to_be_installed(host: Host) -> None:
-    rules = {"command": ["false"], "requires": str(host.folder / "daemon")}
+    rules = {"command": ["false"], "requires": [str(host.folder / "daemon")]}
     assert not host.run(host.file("one", "1"), check=True, validate=rules).get("failed")
 
 
