@@ -17,7 +17,7 @@ from typing import Any
 from .edge import Response
 from .judge import MAIN, Choice
 from .signing import canonical_json, ed25519_signature, public_key
-from .story import C3, READ, READ_OR_SEND, SEND, Story, says
+from .story import C3, READ, READ_FIRST, SEND, Story, says
 from .walk import User, enc
 
 # Any worker can read these; the writer of the stream does it without asking others.
@@ -198,7 +198,7 @@ def odd_ids(story: Story) -> None:
     room = story.in_room
     state = f"{room}/state/org.test/{enc('a/b:c#d?e%f')}"
     alice.ask("state, odd key", "PUT", state, *SEND, body={"odd": story.mark})
-    alice.ask("state, odd key", "GET", state, READ_OR_SEND, check=says(story.mark))
+    alice.ask("state, odd key", "GET", state, *READ_FIRST, check=says(story.mark))
     path = f"{room}/send/m.room.message/{enc('x/../y z')}"
     alice.ask("send, odd transaction", "PUT", path, *SEND, body={"msgtype": "m.text", "body": "odd"})
     user = f"{C3}/user/{enc(alice.id)}"

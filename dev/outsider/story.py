@@ -13,14 +13,16 @@ import secrets
 from collections.abc import Callable
 
 from .edge import Response
+from .judge import MAIN, Choice
 from .walk import User, Walk, enc
 
 C3 = "/_matrix/client/v3"
 READ = "client_reader"
 # docs/workers.md has these among what any generic worker may do, so a reader stands in where there is no creator.
 SEND = ("event_creator", READ)
-# One path for reading and writing: as a path it belongs to the one, for what it does to the other.
-READ_OR_SEND = (READ, "event_creator")
+# Some paths are read and written. Reading is the reader's; docs/workers.md names the path among "Event sending requests", so
+# where there is no reader a creator or the main process does as well.
+READ_FIRST: tuple[Choice, ...] = (READ, ("event_creator", MAIN))
 PASSWORD = "a long one that nobody else has 7!"
 
 

@@ -91,6 +91,11 @@ class Fleet:
         """What a shell command prints there; it has to succeed."""
         return str(self.on(host).check_output("sh -c %s", command))
 
+    def get(self, host: str, url: str) -> str:
+        """What a URL answers to the host itself; a bare Debian has no curl."""
+        ask = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+        return str(self.on(host).check_output("python3 -c %s %s", ask, url))
+
     # What is planned
 
     @property

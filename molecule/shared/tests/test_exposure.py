@@ -53,7 +53,7 @@ def test_only_nginx_listens_to_the_world(fleet: Fleet) -> None:
 
 def test_the_status_page_answers_on_the_host_itself_only(fleet: Fleet) -> None:
     for host in fleet.edges:
-        page = fleet.output(host, "curl --silent --show-error --fail http://127.0.0.1:8089/nginx_status")
+        page = fleet.get(host, "http://127.0.0.1:8089/nginx_status")
         assert "Active connections" in page
         assert refused(fleet.ip(host), 8089)
 
