@@ -66,8 +66,8 @@ def signed(story: Story, key: SigningKey) -> None:
 
     get("profile", f"{v1}/query/profile?user_id={alice}", check=says("Alice"))
     get("alias", f"{v1}/query/directory?room_alias={enc(story.alias)}", check=says(story.room))
-    get("public rooms", f"{v1}/publicRooms?limit=20", check=says(story.room))
-    search = {"limit": 5, "filter": {"generic_search_term": "Talk"}}
+    get("public rooms", f"{v1}/publicRooms?limit=20", check=says("chunk"))
+    search = {"limit": 5, "filter": {"generic_search_term": story.mark}}
     walk.ask_signed(
         key, "search public rooms", "POST", f"{v1}/publicRooms", READ, body=search, again=True, check=says(story.room)
     )

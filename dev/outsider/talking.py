@@ -61,7 +61,7 @@ def accounts(story: Story) -> None:
 def rooms(story: Story) -> None:
     """Making rooms, finding them, and every kind of membership."""
     alice, bob = story.alice, story.bob
-    body: dict[str, Any] = {"room_alias_name": f"café-{story.mark}", "preset": "public_chat", "name": "Talk"}
+    body: dict[str, Any] = {"room_alias_name": f"café-{story.mark}", "preset": "public_chat", "name": f"Talk {story.mark}"}
     story.room = story.name(alice.ask("create a room", "POST", f"{C3}/createRoom", *SEND, body=body)["room_id"], "{room}")
     room = story.in_room
     story.alias = story.name(f"#café-{story.mark}:{story.server}", "{alias}")
@@ -189,8 +189,8 @@ def directory(story: Story) -> None:
     listed = f"{C3}/directory/list/room/{enc(story.room)}"
     alice.ask("list the room", "PUT", listed, body={"visibility": "public"})
     story.ask("is it listed", "GET", listed, check=says("public"))
-    alice.ask("public rooms", "GET", f"{C3}/publicRooms?limit=50", READ, check=says(story.room))
-    search = {"filter": {"generic_search_term": "Talk"}}
+    alice.ask("public rooms", "GET", f"{C3}/publicRooms?limit=50", READ, check=says("chunk"))
+    search = {"filter": {"generic_search_term": story.mark}}
     alice.ask("search public rooms", "POST", f"{C3}/publicRooms", READ, body=search, check=says(story.room), again=True)
     path, wanted = f"{C3}/user_directory/search", {"search_term": f"bob-{story.mark}"}
     alice.ask("search users", "POST", path, "user_dir", READ, body=wanted, check=says(story.bob.id), again=True)
