@@ -13,8 +13,11 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
-from synapse.config._base import ConfigError
+from synapse.config._base import Config, ConfigError
 from synapse.config.homeserver import HomeServerConfig
+
+# Looking must leave nothing behind: Synapse makes missing folders while it reads, and here they would be root's.
+Config.ensure_directory = staticmethod(Config.abspath)
 
 
 def paths_of(folder: str) -> list[str]:
