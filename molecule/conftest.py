@@ -36,3 +36,8 @@ def outcome(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig
     with capture.global_and_fixture_disabled():
         print(f"\n{table(rows, short)}\n\n{summary(rows)}")
     return rows
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The shared tests first: what a scenario adds may change the plan, and takes longer to say that something is wrong."""
+    items.sort(key=lambda item: "molecule/shared" not in str(item.path))
