@@ -91,18 +91,15 @@ class Fleet:
         """What a shell command prints there; it has to succeed."""
         return str(self.on(host).check_output("sh -c %s", command))
 
-    def get(self, host: str, listener: dict[str, Any], path: str) -> str:
-        """What a listener of Synapse answers to the host itself, at its port or socket; a bare Debian has no curl."""
-        if "path" in listener:
-            ask = (
-                "import http.client, socket, sys; c = http.client.HTTPConnection('localhost');"
-                "c.sock = socket.socket(socket.AF_UNIX); c.sock.settimeout(10); c.sock.connect(sys.argv[1]);"
-                "c.request('GET', sys.argv[2]); print(c.getresponse().read().decode())"
-            )
-            return str(self.on(host).check_output("python3 -c %s %s %s", ask, listener["path"], path))
-        ask = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
-        url = f"http://{listener['bind_addresses'][0]}:{listener['port']}{path}"
-        return str(self.on(host).check_output("python3 -c %s %s", ask, url))
+    def get(self, host: str, url: str, socket: str = "") -> str:
+        """What a URL, or its path at a socket, answers to the host itself; a bare Debian has no curl."""
+        ask = (
+            "import http.client, socket, sys, urllib.parse; url = urllib.parse.urlsplit(sys.argv[1]);"
+            "c = http.client.HTTPConnection(url.hostname, url.port, timeout=10);"
+            "c.sock = sys.argv[2] and socket.socket(socket.AF_UNIX) or None; c.sock and c.sock.connect(sys.argv[2]);"
+            "c.request('GET', url.path); answer = c.getresponse(); assert answer.status == 200; print(answer.read().decode())"
+        )
+        return str(self.on(host).check_output("python3 -c %s %s %s", ask, url, socket))
 
     # What is planned
 

@@ -47,7 +47,8 @@ def test_every_process_says_that_it_is_healthy(fleet: Fleet) -> None:
         for file in files:
             settings = yaml.safe_load(fleet.output(host, f"cat {CONFIG}/{file}"))
             first = (settings.get("worker_listeners") or settings["listeners"])[0]
-            assert fleet.get(host, first, "/health") == "OK", file
+            place = "localhost" if "path" in first else f"{first['bind_addresses'][0]}:{first['port']}"
+            assert fleet.get(host, f"http://{place}/health", first.get("path", "")) == "OK", file
 
 
 def test_secrets_are_for_the_service_only(fleet: Fleet) -> None:
