@@ -44,25 +44,33 @@ class Area(NamedTuple):
     """A group of endpoints that one look at the beginning of the path tells apart from all others."""
 
     name: str
-    prefix: str
-    """Regular expression on the raw path, from its start."""
+    stem: str
+    """Regular expression on the raw path, from its start. What follows it is the call, which the rows of the area tell apart."""
+    begin: str = ""
+    """How a call begins, where that tells whether it lies in the area: a regular expression."""
     whole: bool = False
     """Whether all of it goes one way, so that nothing below the prefix needs a look."""
     guarded: bool = False
     """Whether it is only reachable from the addresses that the operator allows."""
 
+    @property
+    def prefix(self) -> str:
+        """Regular expression on the raw path, from its start, that tells the area from the others."""
+        return self.stem + self.begin
+
 
 # Order is routing: the first prefix wins.
 AREAS: Tuple[Area, ...] = (
-    Area("rooms", r"/_matrix/client/(?:api/v1|r0|v1|v3|unstable(?:/[^/?.]+\.[^/?]+)?)/rooms/"),
+    # The call of a room is what follows the room: no name of a call means one thing in one version and another in the next.
+    Area("rooms", r"/_matrix/client/(?:api/v1|r0|v1|v3|unstable(?:/[^/?.]+\.[^/?]+)?)/rooms/[^/?]*/"),
     Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True),
-    Area("client", r"/_matrix/client/"),
+    Area("client", r"/_matrix/client/(?!v1/media/)"),
     Area("federation", r"/_matrix/federation/"),
     Area("key", r"/_matrix/key/"),
     Area("pages", r"/_synapse/client/"),
     Area("well_known", r"/\.well-known/matrix/"),
-    Area("other", r"/_matrix/(?:static|consent|saml2)(?:[/?]|$)"),
-    Area("admin", r"/_synapse/(?:admin|mas)/", guarded=True),
+    Area("other", r"/_matrix/", begin=r"(?:static|consent|saml2)(?=[/?]|$)"),
+    Area("admin", r"/_synapse/", begin=r"(?:admin|mas)/", guarded=True),
 )
 AREA: Dict[str, Area] = {area.name: area for area in AREAS}
 
@@ -92,6 +100,17 @@ class Endpoint(NamedTuple):
     def pattern(self) -> str:
         """Regular expression for the raw path without its query."""
         return regex_of(self.path)
+
+    @property
+    def call(self) -> str:
+        """What follows the stem of the area, as the table writes paths."""
+        if self.path == "/{rest}":
+            return "{rest}"
+        if self.area == "rooms":
+            return self.path.partition("/rooms/{room}/")[2]
+        stem = _compiled(AREA[self.area].stem).match(self.path)
+        assert stem, self.path
+        return self.path[stem.end() :]
 
     @property
     def sample(self) -> str:

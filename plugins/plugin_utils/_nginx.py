@@ -3,12 +3,15 @@
 A request takes these steps, all on what the client really sent (nginx's own locations see the path decoded, with ``..``
 resolved and slashes merged, while Synapse does not):
 
-1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, an area, or ``refused``;
-2. the area looks at the method and, in the map of area and method, at the raw target, and names a pool;
+1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, an area, or ``refused``; what follows that
+   beginning is kept as ``$<service>_call``;
+2. the area looks at the method and, in the map of area and method, at the call, and names a pool;
 3. the named location of the pool says how long to wait and who may stand in;
 4. the upstream of the pool says which worker.
 
-A plain sync, which is nine requests of ten, has a location of its own and goes straight to the third step.
+A plain sync, which is nine requests of ten, has a location of its own and goes straight to the third step. Other calls of
+clients begin with the second. For nginx puts the whole source of a map into small letters before anything else, which costs more
+than to match it: maps are given short strings, and only where they are needed (``bench/routing`` has the figures).
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -42,6 +45,9 @@ SAFE_TO_REPEAT = ("synchrotron", "initial_synchrotron")
 
 # Plain paths that are nine requests of ten together.
 HOT = ("/_matrix/client/v3/sync", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync")
+
+# Areas of most other requests, with no area between them that takes anything from them.
+SHORT = ("rooms", "client")
 
 BALANCE = {
     "user": "hash ${prefix}_user consistent",
@@ -165,24 +171,31 @@ def nginx_maps(
         default_type: worker type that stands in for types that the plan lacks, or '' for the main process.
 
     Returns:
-        ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target) and ``value`` (pool,
-        variable of an area, or gate), in routing order, what none matches being refused; ``methods``: one map per area that
-        has to look closer, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``method`` and ``value``);
-        ``maps``: one per area and method, ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool`` and
-        ``lines``, the lines of one regular expression with ``x``); ``gate``: what the guarded area is behind its gate, or ''.
+        ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target, which keeps the call) and
+        ``value`` (pool, variable of an area, or gate), in routing order, what none matches being refused; ``short``: the areas
+        that are tried first below ``/_matrix/client/``; ``methods``: one map per area that has to look closer, ``name``,
+        ``variable``, ``default`` and ``entries`` (a list of ``method`` and ``value``); ``maps``: one per area and method,
+        ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool``, which may be the variable of a query, and
+        ``lines``, the lines of one regular expression with ``x`` on the call); ``queries``: what the query decides,
+        ``variable``, ``pattern`` (on ``?query``), ``meaning``, ``pool`` and ``default`` (the pool of all others); ``gate``: what
+        the guarded area is behind its gate, or ''.
     """
     prefix = variable_prefix(topology)
     rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
-    result: dict[str, Any] = {"prefix": prefix, "areas": [], "methods": [], "maps": [], "gate": ""}
+    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "methods": [], "maps": [], "queries": [], "gate": ""}
     for area in AREAS:
         if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
             continue
         chosen = [(row, _endpoints.pool_of(row, topology["pools"], default_type)) for row in rows if row.area == area.name]
         value = chosen[-1][1] if area.whole else _area(area.name, prefix, chosen, result)
+        keeps_call = value.startswith("$")
         if area.guarded:
             result["gate"] = value
             value = f"${prefix}_{area.name}_gate"
-        result["areas"].append({"name": area.name, "pattern": f"^{area.prefix}", "value": value})
+        pattern = f"^{area.stem}(?<{prefix}_call>{area.begin}[^?]*)" if keeps_call else f"^{area.prefix}"
+        result["areas"].append({"name": area.name, "pattern": pattern, "value": value})
+        if area.name in SHORT and keeps_call:
+            result["short"].append(result["areas"][-1])
     return result
 
 
@@ -222,14 +235,14 @@ def nginx_worker_names(topology: dict[str, Any]) -> list[dict[str, str]]:
     """The name behind each address, for the access log.
 
     Returns:
-        A list of ``address`` (a key of nginx's ``map``: as in ``$upstream_addr``, or a regular expression where that is too
-        long for a key) and ``worker``.
+        A list of ``address`` (a key of nginx's ``map``: as in ``$upstream_addr``, of a socket only the name without its folder,
+        or a regular expression where that is too long for a key) and ``worker``.
     """
     names = []
     for process in [topology["main"], *topology["workers"]]:
         if process["name"] != MAIN and not any(pool in topology["pools"] for pool in process["types"]):
             continue
-        address = _server(process)
+        address = _server(process).rpartition("/")[2]
         key = address if len(address) <= LONGEST_MAP_KEY else f"~^{re.escape(address)}$"
         names.append({"address": key, "worker": process["name"]})
     return names
@@ -261,10 +274,11 @@ def _hot(pool: str, pools: dict[str, Any]) -> list[dict[str, str]]:
     """The short ways to a pool."""
     if pool != "synchrotron":
         return []
-    sync, sliding_sync = (f"^{re.escape(path)}" for path in HOT)
+    # What nginx alone reads as this path is none of Synapse's.
+    usual = {path: f"^{re.escape(path)}" for path in HOT}
     if "initial_synchrotron" in pools:
-        sync += r"\?(?!.*full_state=)(?:.*&)?since=[^&]"
-    return [{"path": path, "pattern": pattern} for path, pattern in zip(HOT, (sync, sliding_sync), strict=True)]
+        usual[HOT[0]] += r"\?(?:(?!since=|full_state=)[^&]*+&)*+since=[^&](?!.*&full_state=)"
+    return [{"path": path, "pattern": usual[path]} for path in HOT]
 
 
 def _server(process: dict[str, Any]) -> str:
@@ -296,7 +310,7 @@ def _area(name: str, prefix: str, chosen: list[tuple[Endpoint, str]], result: di
     by_method = []
     for method in dict.fromkeys(method for row, _ in chosen for method in row.methods):
         rows = [(row, pool) for row, pool in chosen if method in row.methods]
-        entries = _entries(rows)
+        entries = _entries(prefix, rows, result["queries"])
         if not entries:
             continue
         value = entries[0]["pool"]
@@ -310,46 +324,52 @@ def _area(name: str, prefix: str, chosen: list[tuple[Endpoint, str]], result: di
     return f"${prefix}_{name}"
 
 
-def _entries(rows: list[tuple[Endpoint, str]]) -> list[dict[str, Any]]:
-    """One entry per pool, in routing order, for the rows of one area and method; what is left over is the main process's."""
-    groups: dict[tuple[str, str], list[Endpoint]] = {}
+def _entries(prefix: str, rows: list[tuple[Endpoint, str]], queries: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """One entry per pool, in routing order, for the rows of one area and method; what is left over is the main process's.
+
+    Where the query decides between two pools, the variable that looks at it stands in for the pool and is added to ``queries``.
+    """
+    groups: dict[str, list[Endpoint]] = {}
+    conditional: set[str] = set()
     for position, (row, pool) in enumerate(rows):
         later = rows[position + 1 :]
-        if row.query and any(pool == other and row.path == next_row.path for next_row, other in later):
+        if row.query:
+            rest = next((other for next_row, other in later if row.path == next_row.path), MAIN)
+            if rest == pool:
+                continue
+            variable = f"{prefix}_{row.query}"
+            condition = QUERIES[row.query]
+            query = {"variable": variable, "pattern": f"^{condition.pattern}", "meaning": condition.meaning}
+            queries.append({**query, "pool": pool, "default": rest})
+            conditional.add(row.path)
+            pool = f"${variable}"
+        elif row.path in conditional or (pool == MAIN and not _must_come_first(row, later)):
             continue
-        if pool == MAIN and not any(_overlap(row, next_row) for next_row, other in later if other != MAIN):
-            continue
-        groups.setdefault((pool, row.query), []).append(row)
-    # What a condition on the query picks out of an endpoint comes before the rest of that endpoint.
-    ordered = sorted(groups.items(), key=lambda item: not item[0][1])
-    return [{"pool": pool, "lines": regex_lines(members)} for (pool, _), members in ordered]
+        groups.setdefault(pool, []).append(row)
+    return [{"pool": pool, "lines": regex_lines(members)} for pool, members in groups.items()]
 
 
-def _overlap(row: Endpoint, other: Endpoint) -> bool:
-    """Whether a later row could take what this one means."""
-    pattern = re.compile(other.pattern)
-    return any(pattern.fullmatch(_endpoints.sample_of(path)) for path in _endpoints.expand(row.path))
+def _must_come_first(row: Endpoint, later: list[tuple[Endpoint, str]]) -> bool:
+    """Whether a worker's row among the later ones would take what this row leaves to the main process."""
+    samples = [_endpoints.sample_of(path) for path in _endpoints.expand(row.path)]
+    return any(re.fullmatch(other.pattern, sample) for other, other_pool in later if other_pool != MAIN for sample in samples)
 
 
-_HEAD = re.compile(
-    r"(/_matrix/client/(?:\{\w+\}|\([^)]*\)|v1|v3|unstable)/(?:rooms/\{room\}/)?"
-    r"|/_matrix/(?:federation|key)/(?:\{\w+\}|\([^)]*\)|v1|v2|unstable)/"
-    r"|/_synapse/(?:client|mas|admin/v1|admin/v2)/"
-    r"|/_matrix/client/)(.+)"
-)
+# The version, or the part of the administration API, that many calls have in common.
+_HEAD = re.compile(r"((?:\{\w+\}|\([rv]\d[^)]*\)|v\d|unstable|mas|admin/v\d)/)(.+)")
 
 
 def regex_lines(rows: list[Endpoint]) -> list[str]:
-    """One regular expression for ``$request_uri`` that means exactly these rows.
+    """One regular expression for ``$<service>_call`` that means exactly these rows of an area.
 
     Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by the beginning of
-    their path, which also spares nginx to compare that beginning once per endpoint.
+    their call, which also spares nginx to compare that beginning once per endpoint.
     """
     heads: dict[str, list[str]] = {}
     for row in rows:
-        head, tail = _split(row.path)
-        heads.setdefault(regex_of(head), []).append(regex_of(tail))
-    query = QUERIES[rows[0].query].pattern if rows[0].query else r"(?:\?|$)"
+        match = _HEAD.fullmatch(row.call)
+        head, tail = match.groups() if match else ("", row.call)
+        heads.setdefault(_short(head), []).append(_short(tail))
     common = _common(list(heads))
     if len(heads) == 1:
         ((head, tails),) = heads.items()
@@ -359,12 +379,12 @@ def regex_lines(rows: list[Endpoint]) -> list[str]:
         for number, (head, tails) in enumerate(heads.items()):
             lines += _choice(f"  {'| ' if number else '  '}{head[len(common) :]}", tails)
         lines.append(")")
-    return [*lines[:-1], f"{lines[-1]}{query}"]
+    return [*lines[:-1], f"{lines[-1]}$"]
 
 
-def _split(path: str) -> tuple[str, str]:
-    match = _HEAD.fullmatch(path)
-    return (match.group(1), match.group(2)) if match else ("", path)
+def _short(path: str) -> str:
+    """The regular expression for a part of a call, in which no query can be."""
+    return regex_of(path).replace("[^/?]*", "[^/]*").replace("[^?]*", ".*")
 
 
 def _common(heads: list[str]) -> str:

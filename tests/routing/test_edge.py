@@ -297,6 +297,12 @@ class TestLog:
             named = [re.search(r"worker=(\S+)", line).group(1) for line in edge.log()[-3:]]  # type: ignore[union-attr]
             assert named == ["synchrotron-1", "main", "-"]
 
+    def test_it_names_one_of_many_behind_sockets(self, edges: Edges) -> None:
+        edge = edges(everything(), synapse_server_name="log.example.org")
+        said = edge.ask("GET", "/_matrix/client/v3/login/sso/redirect").worker
+        assert f"worker={said} upstream=" in edge.log()[-1]
+        assert said == "sso-1"
+
     def test_it_names_who_answered_in_the_end(self, edges: Edges) -> None:
         edge = edges([{"type": "client_reader"}], synapse_server_name="log.example.org")
         edge.workers.stop("client_reader-1")

@@ -26,20 +26,32 @@ TARGETS = [
 ]
 
 
+def as_python(pattern: str) -> re.Pattern[str]:
+    """A regular expression as Python spells names of groups."""
+    return re.compile(pattern.replace("(?<matrix", "(?P<matrix"))
+
+
 def as_nginx_would(maps: dict[str, Any], method: str, target: str) -> str:
     """The pool that the rendered maps lead to: the first matching line of each, then what its value names."""
-    named = {f"${one['variable']}": one for one in maps["methods"] + maps["maps"]}
-    value = next((area["value"] for area in maps["areas"] if re.match(area["pattern"], target)), "refused")
+    named = {f"${one['variable']}": one for one in maps["methods"] + maps["maps"] + maps["queries"]}
+    area = next((one for one in maps["areas"] if as_python(one["pattern"]).search(target)), {"pattern": "", "value": "refused"})
+    value = area["value"]
+    found = as_python(area["pattern"]).search(target)
+    call = found.group(1) if found and found.groups() else ""
+    query = "?" + target.partition("?")[2]
     if value.endswith("_gate"):
         value = maps["gate"]
     while value.startswith("$"):
-        found = named[value]
-        value = found["default"]
-        for entry in found["entries"]:
+        looked = named[value]
+        value = looked["default"]
+        for entry in looked.get("entries", [looked]):
             if "method" in entry and entry["method"] == method:
                 value = entry["value"]
                 break
-            if "lines" in entry and re.search("\n".join(entry["lines"]), target):
+            if "lines" in entry and re.search("\n".join(entry["lines"]), call):
+                value = entry["pool"]
+                break
+            if "meaning" in entry and re.search(entry["pattern"], query):
                 value = entry["pool"]
                 break
     return value
@@ -73,11 +85,13 @@ def test_every_pool_that_is_named_exists(rows: list[dict[str, Any]]) -> None:
     assert {location["upstream"] for location in locations} == upstreams
     names = {location["name"] for location in locations} | {"refused", "main_once"}
     maps = _nginx.nginx_maps(value, admin_allowed=True, well_known_here=False)
-    variables = {f"${one['variable']}" for one in maps["methods"] + maps["maps"]}
+    variables = {f"${one['variable']}" for one in maps["methods"] + maps["maps"] + maps["queries"]}
     values = [one["value"] for one in maps["areas"]] + [maps["gate"]]
     for one in maps["methods"] + maps["maps"]:
         values += [one["default"], *(entry.get("value") or entry["pool"] for entry in one["entries"])]
     assert set(values) <= names | variables | {f"${maps['prefix']}_admin_gate"}
+    assert {one[key] for one in maps["queries"] for key in ("pool", "default")} <= names
+    assert len({one["variable"] for one in maps["queries"]}) == len(maps["queries"])
     keys = {f"${key['variable']}" for key in _nginx.nginx_keys(value)}
     hashed = {word for upstream in _nginx.nginx_upstreams(value) for word in upstream["balance"].split() if word[0] == "$"}
     assert hashed == keys
@@ -89,6 +103,15 @@ def test_expressions_are_short_enough_for_nginx_and_for_people() -> None:
         # nginx reads a parameter into a buffer of 4096 bytes.
         assert len("\n".join(entry["lines"])) < 4000
         assert max(map(len, entry["lines"])) <= 160
+
+
+def test_a_call_in_a_room_means_the_same_in_every_version() -> None:
+    # The maps see what follows the room, without the version before it.
+    rows = [row for row in _endpoints.rows_for() if row.area == "rooms" and row.call != "{rest}"]
+    for row in rows:
+        for other in rows:
+            if set(row.methods) & set(other.methods) and re.fullmatch(_endpoints.regex_of(other.call), sample_of(row.call)):
+                assert row.types == other.types, (row.name, other.name)
 
 
 def test_administration_is_closed_by_default() -> None:
@@ -112,9 +135,11 @@ def test_workers_are_named_by_address() -> None:
 
 
 def test_a_long_address_is_a_regular_expression() -> None:
-    value = good_plan({"type": "thread_subscriptions"}, unix_sockets=True)
-    (name,) = [one for one in _nginx.nginx_worker_names(value) if one["worker"] != "main"]
-    assert re.match(name["address"].lstrip("~"), "unix:/run/matrix-synapse/thread_subscriptions-1.sock")
+    long_name = "the_one_worker_that_writes_both_of_the_two"
+    value = good_plan({"type": "thread_subscriptions"}, {"types": ["typing", "receipts"], "name": long_name}, unix_sockets=True)
+    names = {one["worker"]: one["address"] for one in _nginx.nginx_worker_names(value)}
+    assert names["thread_subscriptions-1"] == "thread_subscriptions-1.sock"
+    assert re.match(names[f"{long_name}-1"].lstrip("~"), f"{long_name}-1.sock")
 
 
 def test_a_route_is_explained() -> None:
