@@ -7,15 +7,11 @@ cannot hide in the test.
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Sequence
-
-# What `re` itself parses with; private, yet the only complete reader of the patterns that Synapse writes.
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser as sre_parse  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 from urllib.parse import unquote
+
+from ansible_collections.synapse.workers.plugins.plugin_utils._servlets import Router, paths_of
 
 # Servlets that fail on every process but a writer of the stream (main included, once the stream has moved).
 WRITER_ONLY: dict[str, tuple[str, Sequence[str]]] = {
@@ -132,78 +128,35 @@ def value_for(group: str, spelling: str) -> str:
     return values[""]
 
 
-def _strings(parsed: Any, names: dict[int, str], spelling: str) -> list[str]:
-    """All strings for a parsed regular expression, with one stand-in for each open part."""
-    parts: list[list[str]] = []
-    for op, arg in parsed:
-        if op is sre.LITERAL:
-            parts.append([chr(arg)])
-        elif op is sre.AT:
-            continue
-        elif op is sre.BRANCH:
-            parts.append([text for branch in arg[1] for text in _strings(branch, names, spelling)])
-        elif op is sre.SUBPATTERN:
-            number, inner = arg[0], arg[-1]
-            if number in names and _is_open(inner):
-                parts.append([value_for(names[number], spelling)])
-            else:
-                parts.append(_strings(inner, names, spelling))
-        elif op in (sre.MAX_REPEAT, sre.MIN_REPEAT):
-            low, high, inner = arg
-            if (low, high) == (0, 1):
-                parts.append(["", *_strings(inner, names, spelling)])
-            elif inner[0][0] is sre.ANY:
-                parts.append(["global/content/" + value_for("rule", spelling)])
-            else:
-                parts.append([value_for("", spelling)])
-        elif op is sre.IN:
-            parts.append([chr(arg[0][1]) if arg[0][0] is sre.LITERAL else "x"])
-        elif op is sre.ANY:
-            parts.append(["."])
-        else:
-            raise NotImplementedError(f"{op} in a pattern of Synapse")
-    return ["".join(choice) for choice in itertools.product(*parts)]
-
-
-def _is_open(inner: Any) -> bool:
-    """Whether a group is one repeated class of characters, an id for example."""
-    return len(inner) == 1 and inner[0][0] is sre.MAX_REPEAT and inner[0][1][2][0][0] is not sre.ANY
-
-
-def paths_of(pattern: str, spelling: str) -> list[str]:
+def concrete_paths(pattern: str, spelling: str) -> list[str]:
     """Concrete paths for one of Synapse's patterns."""
-    parsed = sre_parse.parse(pattern)
-    names = {number: name for name, number in parsed.state.groupdict.items()}
-    return _strings(parsed, names, spelling)
+
+    def value_of(name: str) -> str:
+        return "global/content/" + value_for("rule", spelling) if name == "/" else value_for(name, spelling)
+
+    return paths_of(pattern, value_of)
 
 
 class Process:
     """One kind of process of a Synapse release, as ``registered.py`` wrote it down."""
 
     def __init__(self, leaves: list[dict[str, Any]]) -> None:
-        self.routers: dict[tuple[str, ...], list[tuple[re.Pattern[str], dict[str, str]]]] = {}
+        self.routers: dict[tuple[str, ...], Router] = {}
         self.pages: dict[tuple[str, ...], dict[str, Any]] = {}
         for leaf in leaves:
             if "routes" in leaf:
-                patterns: dict[str, dict[str, str]] = {}
-                for method, pattern, servlet in leaf["routes"]:
-                    patterns.setdefault(pattern, {})[method] = servlet
-                routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
-                self.routers[tuple(leaf["prefix"].split("/"))] = routes
+                self.routers[tuple(leaf["prefix"].split("/"))] = Router(leaf["routes"])
             else:
                 self.pages[tuple(leaf["path"].split("/"))] = leaf
 
     def answers(self, method: str, path: str) -> str:
-        """The servlet that answers, or ''. As Twisted's tree and ``JsonResource._get_handler_for_request`` do it."""
+        """The servlet that answers, or ''. As Twisted's tree does it, and below it Synapse's own router."""
         wanted = "GET" if method == "HEAD" else method
         # Twisted decodes each segment of the path before it looks for the resource; the router then sees the raw path.
         segments = tuple(unquote(segment, errors="replace") for segment in path.split("/"))
         for length in range(len(segments), 0, -1):
             if segments[:length] in self.routers:
-                for pattern, methods in self.routers[segments[:length]]:
-                    if pattern.match(path):
-                        return methods.get(wanted, "")
-                return ""
+                return self.routers[segments[:length]].answers(method, path)
             page = self.pages.get(segments[:length])
             if page and (page["leaf"] or length == len(segments)):
                 return "/".join(segments[:length]) if wanted in page["methods"] else ""
@@ -227,7 +180,7 @@ class Judge:
                 routes = leaf.get("routes") or [[m, leaf["path"], leaf["path"]] for m in leaf["methods"]]
                 for method, pattern, servlet in routes:
                     for spelling in spellings:
-                        for path in paths_of(pattern, spelling) if "routes" in leaf else [pattern]:
+                        for path in concrete_paths(pattern, spelling) if "routes" in leaf else [pattern]:
                             if (method, path) not in seen:
                                 seen.add((method, path))
                                 yield Request(method, path, servlet, spelling)
