@@ -8,7 +8,7 @@ Needs PyYAML, which ansible-core brings.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -36,14 +36,11 @@ KEEPS = {
 
 def load(name: str) -> ModuleType:
     """A module of ``plugins/module_utils``, which need nothing of Ansible."""
-    path = ROOT / "plugins" / "module_utils" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module(f"plugins.module_utils.{name}")
+    finally:
+        sys.path.remove(str(ROOT))
 
 
 def thin_role(row: Any) -> Iterator[tuple[str, str]]:
@@ -156,6 +153,63 @@ def worker_types(rows: Any) -> str:
     )
 
 
+TITLES = {
+    "rooms": "Clients, in one room",
+    "media": "Media",
+    "client": "Clients",
+    "federation": "Other servers",
+    "key": "Keys of servers",
+    "pages": "Pages for people",
+    "well_known": "Discovery",
+    "other": "Others",
+    "admin": "Administration",
+}
+
+
+def endpoints(module: ModuleType, types: Any) -> str:
+    """The page docs/endpoints.md."""
+    known = {row.name: row for row in types}
+    page = [
+        f"<!-- {MADE} from plugins/module_utils/_endpoints.py. -->\n",
+        "# Endpoints\n\n",
+        "Which worker type serves a request, by its method and its path as the client sent it. `{name}` is one whole segment,\n",
+        "`{rest}` all that follows, `( | )` a choice; ",
+        ", ".join(f"`{{{name}}}` is `{versions}`" for name, versions in module.VERSIONS.items()) + ".\n\n",
+        "*Worker type*: the first one that is planned takes the request; when none is, the type in `synapse_default_type`, if it can,\n",
+        "and else the main process. *None answers*: what happens while no worker of the pool answers. Within a table the first row\n",
+        "that matches counts, and what no row names goes to the main process. Another path gets 404 from nginx.\n\n",
+        "To ask for one request under your plan:\n\n",
+        "```console\n$ ansible-playbook -i inventory.yml synapse.workers.explain_route -e method=GET -e url='/_matrix/client/v3/sync'\n```\n",
+    ]
+    for area in module.AREAS:
+        lines = []
+        for row in module.TABLE:
+            if row.area != area.name:
+                continue
+            first = known.get(row.types[0]) if row.types else None
+            path = f"`{row.path}`" + (f" with {module.QUERIES[row.query].meaning}" if row.query else "")
+            if row.path == "/{rest}":
+                path = "any"
+            lines.append(
+                [
+                    ", ".join(row.methods),
+                    path,
+                    ", ".join(f"`{name}`" for name in row.types) + (" only" if row.only else "") if first else "main",
+                    ("main stands in" if first.fallback_to_main else "fails") if first else "",
+                    version_of(row.since),
+                    version_of(row.until),
+                    row.note,
+                ]
+            )
+        page.append(f"\n## {TITLES[area.name]}\n\n")
+        page.append(table(["method", "path", "worker type", "none answers", "since", "until", ""], lines))
+    return "".join(page)
+
+
+def version_of(version: tuple[int, int] | None) -> str:
+    return ".".join(map(str, version)) if version else ""
+
+
 def variables(spec: dict[str, Any]) -> str:
     """The page docs/variables.md."""
     rows = []
@@ -206,6 +260,7 @@ def everything() -> Iterator[tuple[str, str]]:
     for row in rows:
         yield from thin_role(row)
     yield "docs/worker_types.md", worker_types(rows)
+    yield "docs/endpoints.md", endpoints(load("_endpoints"), rows)
     spec = yaml.safe_load((ROOT / "roles/synapse/meta/argument_specs.yml").read_text(encoding="utf-8"))
     yield "docs/variables.md", variables(spec["argument_specs"]["main"])
 

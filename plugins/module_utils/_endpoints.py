@@ -17,6 +17,8 @@ import re
 from functools import lru_cache
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Pattern, Sequence, Tuple
 
+from ._worker_types import BY_NAME
+
 Version = Tuple[int, int]
 
 MAIN = "main"
@@ -52,6 +54,8 @@ class Area(NamedTuple):
     """Whether all of it goes one way, so that nothing below the prefix needs a look."""
     guarded: bool = False
     """Whether it is only reachable from the addresses that the operator allows."""
+    resource: str = "client"
+    """The listener resource that a worker needs to serve it."""
 
     @property
     def prefix(self) -> str:
@@ -63,10 +67,10 @@ class Area(NamedTuple):
 AREAS: Tuple[Area, ...] = (
     # The call of a room is what follows the room: no name of a call means one thing in one version and another in the next.
     Area("rooms", r"/_matrix/client/(?:api/v1|r0|v1|v3|unstable(?:/[^/?.]+\.[^/?]+)?)/rooms/[^/?]*/"),
-    Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True),
+    Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True, resource="media"),
     Area("client", r"/_matrix/client/(?!v1/media/)"),
-    Area("federation", r"/_matrix/federation/"),
-    Area("key", r"/_matrix/key/"),
+    Area("federation", r"/_matrix/federation/", resource="federation"),
+    Area("key", r"/_matrix/key/", resource="federation"),
     Area("pages", r"/_synapse/client/"),
     Area("well_known", r"/\.well-known/matrix/"),
     Area("other", r"/_matrix/", begin=r"(?:static|consent|saml2)(?=[/?]|$)"),
@@ -589,14 +593,16 @@ def pool_of(row: Endpoint, pools: Iterable[str], default_type: str = "") -> str:
     """The pool that serves a row.
 
     ``pools`` are the planned worker types that take requests. ``default_type`` is the type that the operator lets stand in
-    for types that the plan lacks; it never takes what only a writer, a media worker or the main process can do.
+    for types that the plan lacks; it never takes what only a writer, a media worker or the main process can do, nor what its
+    listeners do not offer.
     """
     planned = set(pools)
     for worker_type in row.types:
         if worker_type in planned:
             return worker_type
-    stand_in = default_type in planned and bool(row.types) and not row.only
-    return default_type if stand_in else MAIN
+    if default_type not in planned or not row.types or row.only:
+        return MAIN
+    return default_type if AREA[row.area].resource in BY_NAME[default_type].resources else MAIN
 
 
 @lru_cache(maxsize=None)

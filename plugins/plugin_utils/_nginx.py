@@ -22,7 +22,7 @@ import re
 from typing import Any
 
 from ..module_utils import _endpoints
-from ..module_utils._endpoints import AREAS, MAIN, QUERIES, Endpoint, regex_of
+from ..module_utils._endpoints import AREA, AREAS, MAIN, QUERIES, Endpoint, regex_of
 from ..module_utils._worker_types import BY_NAME, parse_version
 
 # How long a pool may take to answer, where the 180 seconds of the rest are too few.
@@ -60,6 +60,13 @@ BALANCE_WHY = {
     "room": "one room's requests stay on one worker, which has the state of the room cached",
     "origin": "one server's transactions stay on one worker, which takes them one after the other",
     "": "the least busy worker takes the next request",
+}
+
+# Who takes over when no worker of a pool answers, in words.
+STAND_IN = {
+    MAIN: "the main process takes the request",
+    "main_once": "the main process takes the request, unless it is a POST that a worker may have carried out already",
+    "": "nobody; the request fails with 502",
 }
 
 # nginx keeps map keys in buckets of 64 bytes unless told otherwise, and only one file of a host may tell.
@@ -160,7 +167,6 @@ def nginx_maps(
     topology: dict[str, Any],
     admin_allowed: bool = False,
     well_known_here: bool = True,
-    default_type: str = "",
 ) -> dict[str, Any]:
     """Which pool answers which request.
 
@@ -168,7 +174,6 @@ def nginx_maps(
         topology: ``synapse_topology``.
         admin_allowed: whether the administration API is open to any address at all.
         well_known_here: whether nginx itself answers ``/.well-known/matrix/``.
-        default_type: worker type that stands in for types that the plan lacks, or '' for the main process.
 
     Returns:
         ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target, which keeps the call) and
@@ -182,6 +187,7 @@ def nginx_maps(
     """
     prefix = variable_prefix(topology)
     rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
+    default_type = topology["settings"]["default_type"]
     result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "methods": [], "maps": [], "queries": [], "gate": ""}
     for area in AREAS:
         if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
@@ -210,18 +216,20 @@ def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
         match for that).
     """
     upstreams = nginx_upstreams(topology)
+    default_type = topology["settings"]["default_type"]
     locations = []
     for upstream in [*upstreams[1:], upstreams[0]]:
         pool = upstream["pool"]
         stand_in = ""
         if pool in BY_NAME and BY_NAME[pool].fallback_to_main:
-            stand_in = MAIN if pool in SAFE_TO_REPEAT else "main_once"
+            # A pool that also takes what other types would do gets requests that must not be repeated.
+            stand_in = MAIN if pool in SAFE_TO_REPEAT and pool != default_type else "main_once"
         locations.append(
             {
                 "name": pool,
                 "upstream": upstream["name"],
                 "purpose": upstream["purpose"],
-                "timeout": TIMEOUTS.get(pool, ""),
+                "timeout": TIMEOUTS.get(pool, TIMEOUTS[MAIN] if pool == default_type else ""),
                 "next_upstream": NEXT_UPSTREAM.get(pool, ""),
                 "stand_in": stand_in,
                 "why": _why(pool),
@@ -248,26 +256,96 @@ def nginx_worker_names(topology: dict[str, Any]) -> list[dict[str, str]]:
     return names
 
 
-def explain_route(topology: dict[str, Any], method: str, target: str, default_type: str = "") -> dict[str, Any]:
-    """Which pool a request goes to and why; ``target`` is the raw request target, ``/path?query``.
+def explain_route(
+    topology: dict[str, Any],
+    method: str,
+    url: str,
+    admin_allowed: bool = True,
+    well_known_here: bool = False,
+) -> dict[str, Any]:
+    """Where a request goes, and why.
+
+    Args:
+        topology: ``synapse_topology``.
+        method: HTTP method.
+        url: ``/path?query`` as a client sends it, or a whole URL.
+        admin_allowed: whether the administration API is open to any address at all.
+        well_known_here: whether nginx itself answers ``/.well-known/matrix/``.
 
     Returns:
-        ``pool`` ('' when nginx refuses), ``workers`` (names), ``balance`` ('user', 'room', 'origin' or ''), ``fallback``
-        ('main' or ''), ``endpoint`` (the row that decided, or ''), ``reason``.
+        ``request``; ``pool`` ('' when nginx asks nobody); ``upstream`` (its name in nginx, or ''); ``workers`` (names);
+        ``servers`` (a list of ``worker``, ``host`` and ``server``); ``balance`` ('user', 'room', 'origin' or ''); ``hash_key``
+        (the variable of nginx, or ''); ``spread`` (how one of them is chosen, in words); ``fallback`` ('main' or ''); ``stand_in``
+        (what happens when none answers, in words); ``endpoint`` (the row that decided, or ''); ``reason``; ``text`` (all of it as
+        lines to read).
+
+    Raises:
+        ValueError: ``url`` is neither a path nor a URL.
     """
+    method, target = method.upper(), target_of(url)
     found = _endpoints.route(
-        method, target, topology["pools"], parse_version(topology["version"] or ""), default_type=default_type
+        method,
+        target,
+        topology["pools"],
+        parse_version(topology["version"] or ""),
+        default_type=topology["settings"]["default_type"],
     )
-    row = BY_NAME.get(found.pool)
-    workers = [MAIN] if found.pool == MAIN else list(topology["pools"].get(found.pool, []))
-    return {
-        "pool": found.pool,
+    pool, reason = found.pool, found.reason
+    if found.area and AREA[found.area].guarded and not admin_allowed:
+        pool, reason = "", "the administration API is open to nobody (synapse_nginx_admin_allowed_from); nginx answers 404"
+    elif found.area == "well_known" and well_known_here:
+        pool, reason = "", "nginx answers it itself (synapse_nginx_well_known)"
+    upstream = next((one for one in nginx_upstreams(topology) if one["pool"] == pool), None)
+    location = next((one for one in nginx_locations(topology) if one["name"] == pool), None)
+    processes = {process["name"]: process for process in [topology["main"], *topology["workers"]]}
+    row = BY_NAME.get(pool)
+    workers = [one["worker"] for one in upstream["servers"]] if upstream else []
+    several = len(workers) > 1
+    # Only what a worker may have carried out already, and would do twice, is not asked again.
+    whole = location is not None and location["stand_in"] == "main_once" and method != "POST"
+    result = {
+        "request": f"{method} {target}",
+        "pool": pool,
+        "upstream": upstream["name"] if upstream else "",
         "workers": workers,
-        "balance": row.balance if row and len(workers) > 1 else "",
+        "servers": [{**one, "host": processes[one["worker"]]["host"]} for one in upstream["servers"]] if upstream else [],
+        "balance": row.balance if row and several else "",
+        "hash_key": upstream["balance"].split()[1] if upstream and row and row.balance and several else "",
+        "spread": (upstream["why"] or "there is one") if upstream else "",
         "fallback": MAIN if row and row.fallback_to_main else "",
+        "stand_in": STAND_IN[MAIN if whole else location["stand_in"]] if location else "",
         "endpoint": found.endpoint.name if found.endpoint else "",
-        "reason": found.reason,
+        "reason": reason,
     }
+    return {**result, "text": _lines_of(result)}
+
+
+def _lines_of(route: dict[str, Any]) -> list[str]:
+    """A route as lines to read."""
+    purpose = f" ({BY_NAME[route['pool']].purpose})" if route["pool"] in BY_NAME else ""
+    lines = [("request", route["request"]), ("goes to", (route["pool"] or "nobody") + purpose), ("because", route["reason"])]
+    if route["endpoint"]:
+        lines.append(("endpoint", route["endpoint"]))
+    if route["pool"]:
+        lines.append(("pool", f"upstream {route['upstream']} in nginx"))
+        lines += [("server", f"{one['server']} {one['worker']} on {one['host']}") for one in route["servers"]]
+    if len(route["workers"]) > 1:
+        lines.append(
+            ("which one", f"by ${route['hash_key'].lstrip('$')}: {route['spread']}" if route["hash_key"] else route["spread"])
+        )
+    if route["pool"]:
+        lines.append(("none answers", route["stand_in"]))
+    return [f"{f'{name}:':<14}{words}" for name, words in lines]
+
+
+def target_of(url: str) -> str:
+    """The request target of a URL, byte for byte as a client would send it; a path stays what it is."""
+    target = re.sub(r"^https?://[^/?#]*", "", url, flags=re.IGNORECASE).partition("#")[0]
+    if target != url and not target.startswith("/"):
+        target = f"/{target}"
+    if not target.startswith("/") or re.search(r"\s", target):
+        raise ValueError(f"{url!r} is no URL and no path; write it like '/_matrix/client/v3/sync?since=s1'")
+    return target
 
 
 def _hot(pool: str, pools: dict[str, Any]) -> list[dict[str, str]]:

@@ -423,6 +423,7 @@ class _Plan:
     # The plan as a whole
 
     def _check_plan(self) -> None:
+        self._check_default_type()
         self._check_single()
         self._check_names()
         self._check_ports()
@@ -437,6 +438,19 @@ class _Plan:
                     f"synapse_postgresql_max_connections: {processes} processes may open {needed} connections, more than "
                     f"{settings['postgresql_max_connections']}; raise it or lower synapse_database_pool_max"
                 )
+
+    def _check_default_type(self) -> None:
+        name = self.settings["default_type"]
+        if not name:
+            return
+        able = [row.name for row in _worker_types.TABLE if row.takes_requests and row.fallback_to_main]
+        if name not in able:
+            # The others do one thing that nobody else can; while such a worker restarts, everything else would fail with it.
+            self._problem(f"synapse_default_type: {name} cannot serve what the plan has no type for; one of {', '.join(able)}")
+        elif not any(name in worker["types"] for worker in self.workers):
+            self._problem(
+                f"synapse_default_type: no worker of type {name} is planned; add a row for it, or leave the variable empty"
+            )
 
     def _check_single(self) -> None:
         for row in _worker_types.TABLE:

@@ -152,6 +152,19 @@ def test_every_plan_sends_requests_where_they_are_answered(
     assert verdicts.wrong == []
 
 
+@pytest.mark.parametrize("default_type", ["synchrotron", "federation_reader"])
+def test_a_type_that_stands_in_gets_only_what_it_can_answer(
+    default_type: str, judges: Callable[[str], Judge], edges: Callable[..., Edge]
+) -> None:
+    edge = edges(PLANS["one_host"], synapse_version=NEWEST, synapse_default_type=default_type, **OPEN)
+    verdicts = judged(judges(NEWEST), edge, ["plain"], [""])
+    print(f"\n{default_type} stands in: {verdicts.tried} requests, {len(verdicts.wrong)} wrong")
+    assert verdicts.wrong == []
+    stands_in = default_type == "synchrotron"
+    assert (edge.ask("GET", "/_matrix/client/v3/joined_rooms").worker == "main") is not stands_in
+    assert edge.ask("POST", "/_matrix/client/v3/logout").worker == "main"
+
+
 def test_nginx_and_the_table_agree(judges: Callable[[str], Judge], edges: Callable[..., Edge]) -> None:
     """The rendered regular expressions mean what ``_endpoints.route`` says, for every request and ending."""
     edge = edges(EVERYTHING, synapse_version=NEWEST, **OPEN)

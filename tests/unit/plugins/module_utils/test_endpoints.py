@@ -91,6 +91,14 @@ def test_what_the_plan_lacks_falls_to_the_next_best(pools: list[str], default_ty
     assert (found.pool, found.reason) == (pool, words)
 
 
+def test_a_stand_in_takes_only_what_its_listeners_offer() -> None:
+    pools: dict[str, list[str]] = {"client_reader": [], "federation_reader": []}
+    version = "/_matrix/federation/v1/version"
+    assert route("GET", version, {"client_reader": []}, default_type="client_reader").pool == "main"
+    assert route("GET", "/_matrix/client/v3/sync", pools, default_type="federation_reader").pool == "main"
+    assert route("GET", "/_matrix/client/v3/sync", pools, default_type="client_reader").pool == "client_reader"
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

@@ -23,6 +23,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "redis_host": "app1",
         "public_addresses_allowed": False,
         "unix_sockets": False,
+        "default_type": "",
         "service": "matrix-synapse",
         "server_name": "example.org",
         "version": "1.163.2",

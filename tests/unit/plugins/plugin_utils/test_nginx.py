@@ -142,16 +142,107 @@ def test_a_long_address_is_a_regular_expression() -> None:
     assert re.match(names[f"{long_name}-1"].lstrip("~"), f"{long_name}-1.sock")
 
 
+def test_a_type_that_stands_in_gets_what_the_plan_lacks() -> None:
+    value = good_plan({"type": "synchrotron"}, default_type="synchrotron")
+    maps = _nginx.nginx_maps(value)
+    create = "/_matrix/client/v3/createRoom"
+    assert as_nginx_would(maps, "POST", create) == "synchrotron"
+    assert _nginx.explain_route(value, "POST", create)["reason"] == (
+        "no event_creator, client_reader is planned, so synchrotron serves it"
+    )
+    for method, target in TARGETS:
+        if method != "OPTIONS":
+            assert as_nginx_would(maps, method, target) in (
+                "refused",
+                _endpoints.route(method, target, value["pools"], (1, 163), "synchrotron").pool,
+            )
+
+
+def test_what_a_stand_in_may_have_done_is_not_repeated() -> None:
+    def stand_in(default_type: str) -> Any:
+        value = good_plan({"type": "synchrotron"}, {"type": "client_reader"}, default_type=default_type)
+        (location,) = [one for one in _nginx.nginx_locations(value) if one["name"] == "synchrotron"]
+        return location["stand_in"]
+
+    assert stand_in("") == "main"
+    assert stand_in("synchrotron") == "main_once"
+
+
+def test_a_stand_in_has_the_time_that_joining_a_large_room_takes() -> None:
+    value = good_plan({"type": "client_reader"}, default_type="client_reader")
+    assert [one["timeout"] for one in _nginx.nginx_locations(value)] == ["600s", "600s"]
+
+
 def test_a_route_is_explained() -> None:
     value = good_plan({"type": "synchrotron", "count": 2})
-    assert _nginx.explain_route(value, "GET", "/_matrix/client/v3/sync?since=s1") == {
+    said = _nginx.explain_route(value, "get", "https://example.org/_matrix/client/v3/sync?since=s1#top")
+    text = said.pop("text")
+    why = "one user's requests stay on one worker, which has the user's rooms and devices cached"
+    assert said == {
+        "request": "GET /_matrix/client/v3/sync?since=s1",
         "pool": "synchrotron",
+        "upstream": "matrix_synapse_synchrotron",
         "workers": ["synchrotron-1", "synchrotron-2"],
+        "servers": [
+            {"server": "10.0.0.1:11100", "worker": "synchrotron-1", "host": "app1"},
+            {"server": "10.0.0.1:11101", "worker": "synchrotron-2", "host": "app1"},
+        ],
         "balance": "user",
+        "hash_key": "$matrix_synapse_user",
+        "spread": why,
         "fallback": "main",
+        "stand_in": "the main process takes the request",
         "endpoint": "GET /_matrix/client/{r0}/sync",
         "reason": "served by synchrotron",
     }
+    assert text == [
+        "request:      GET /_matrix/client/v3/sync?since=s1",
+        "goes to:      synchrotron (/sync, sliding sync, /events: the long-polls that are most of all requests)",
+        "because:      served by synchrotron",
+        "endpoint:     GET /_matrix/client/{r0}/sync",
+        "pool:         upstream matrix_synapse_synchrotron in nginx",
+        "server:       10.0.0.1:11100 synchrotron-1 on app1",
+        "server:       10.0.0.1:11101 synchrotron-2 on app1",
+        f"which one:    by $matrix_synapse_user: {why}",
+        "none answers: the main process takes the request",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "pool", "stand_in"),
+    [
+        ("GET", "/_matrix/client/v3/login", "client_reader", "the main process takes the request"),
+        ("POST", "/_matrix/client/v3/login", "client_reader", _nginx.STAND_IN["main_once"]),
+        ("GET", "/_matrix/media/v3/config", "main", "nobody; the request fails with 502"),
+        ("GET", "/_synapse/admin/v1/rooms/!r:s", "", ""),
+        ("GET", "/.well-known/matrix/client", "", ""),
+        ("GET", "/robots.txt", "", ""),
+    ],
+)
+def test_who_stands_in_is_explained(method: str, target: str, pool: str, stand_in: str) -> None:
+    value = good_plan({"type": "client_reader"})
+    said = _nginx.explain_route(value, method, target, admin_allowed=False, well_known_here=True)
+    assert (said["pool"], said["stand_in"]) == (pool, stand_in)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("/_matrix/client/v3/sync?since=s", "/_matrix/client/v3/sync?since=s"),
+        ("HTTPS://example.org:8448/_matrix/x%2F?a=%23#b", "/_matrix/x%2F?a=%23"),
+        ("https://example.org", "/"),
+        ("https://example.org?x=/y", "/?x=/y"),
+        ("//_matrix/x", "//_matrix/x"),
+    ],
+)
+def test_a_url_is_cut_to_what_a_client_sends(url: str, target: str) -> None:
+    assert _nginx.target_of(url) == target
+
+
+@pytest.mark.parametrize("url", ["", "_matrix/client/v3/sync", "example.org/_matrix/", "/a b"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is no URL and no path"):
+        _nginx.target_of(url)
 
 
 def test_the_same_plan_gives_the_same_bytes_under_any_hash_seed() -> None:

@@ -339,6 +339,20 @@ SETTINGS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "synapse_base_settings_managed: workers on app2 need the homeserver.yaml and the signing key of app1, which this "
         "collection does not copy as they are yours; keep the workers on app1, or let the collection manage the base settings",
     ),
+    "a type that stands in, misspelt": (
+        {"default_type": "reader"},
+        "synapse_default_type: reader cannot serve what the plan has no type for; one of synchrotron, initial_synchrotron, "
+        "client_reader, event_creator, user_dir, frontend_proxy, federation_reader, federation_inbound",
+    ),
+    "a type that stands in, though nobody would for it": (
+        {"default_type": "media_repository"},
+        "synapse_default_type: media_repository cannot serve what the plan has no type for; one of synchrotron, initial_synchrotron, "
+        "client_reader, event_creator, user_dir, frontend_proxy, federation_reader, federation_inbound",
+    ),
+    "a type that stands in, not planned": (
+        {"default_type": "client_reader"},
+        "synapse_default_type: no worker of type client_reader is planned; add a row for it, or leave the variable empty",
+    ),
     "too few connections": (
         {"postgresql_max_connections": 10},
         "synapse_postgresql_max_connections: 2 processes may open 15 connections, more than 10; "
