@@ -20,9 +20,12 @@ def differing(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
-@pytest.mark.parametrize(("count", "units"), [(3, ["synchrotron-3"]), (1, ["synchrotron-2", "synchrotron-3"])])
+PAIR = ["synchrotron-2", "synchrotron-3"]
+
+
+@pytest.mark.parametrize(("count", "units"), [(1, ["synchrotron-2"]), (3, PAIR), (1, PAIR)], ids=["to one", "to three", "back"])
 def test_only_synchrotrons_and_nginx_are_touched(count: int, units: list[str], fleet: Fleet, tmp_path: Path) -> None:
-    """In this order: from two to three, and from three to one."""
+    """In this order: from the two of the inventory to one, to three, and back to one."""
     rows = with_synchrotrons(fleet, count)
     invocations, files = fleet.invocations(), fleet.written()
     with fleet.load(tmp_path) as load:
@@ -38,7 +41,7 @@ def test_only_synchrotrons_and_nginx_are_touched(count: int, units: list[str], f
 
 def test_of_a_removed_worker_nothing_is_left(fleet: Fleet) -> None:
     """After the step from three to one."""
-    for name in ("synchrotron-2", "synchrotron-3"):
+    for name in PAIR:
         unit = f"{SERVICE}-worker@{name}.service"
         assert fleet.output(fleet.main_host, f"systemctl list-units --all --plain --no-legend {unit}") == ""
         assert fleet.output(fleet.main_host, f"find /etc /run -name '*{name}*' ! -path '*/secrets/*'") == ""
