@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import grp
 import json
-import os
-import pwd
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-MODULE = Path(__file__).parents[4] / "plugins" / "modules" / "files.py"
-ME = pwd.getpwuid(os.getuid()).pw_name
-MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+from .calls import ME, MY_GROUP, call
 
 
 class Host:
@@ -36,22 +29,7 @@ class Host:
         }
 
     def run(self, *files: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
-        arguments = {
-            "files": list(files),
-            "manifest": str(self.manifest),
-            "_ansible_check_mode": check,
-            "_ansible_diff": True,
-            **more,
-        }
-        ended = subprocess.run(
-            [sys.executable, str(MODULE)],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.stdout, ended.stderr
-        return json.loads(ended.stdout)
+        return call("files", check, **{"files": list(files), "manifest": str(self.manifest), **more})
 
     def listing(self) -> dict[str, str]:
         return {

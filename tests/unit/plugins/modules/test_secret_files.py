@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import grp
 import json
-import os
-import pwd
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-MODULE = Path(__file__).parents[4] / "plugins" / "modules" / "secret_files.py"
-ME = pwd.getpwuid(os.getuid()).pw_name
-MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+from .calls import ME, MY_GROUP, call
 
 
 class Host:
@@ -26,24 +19,8 @@ class Host:
         self.folder = folder / "secrets"
 
     def run(self, *files: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
-        arguments = {
-            "directory": str(self.folder),
-            "owner": ME,
-            "group": MY_GROUP,
-            "files": list(files),
-            "_ansible_check_mode": check,
-            "_ansible_diff": True,
-            **more,
-        }
-        ended = subprocess.run(
-            [sys.executable, str(MODULE)],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.stdout, ended.stderr
-        return json.loads(ended.stdout)
+        owned = {"directory": str(self.folder), "owner": ME, "group": MY_GROUP}
+        return call("secret_files", check, **{**owned, "files": list(files), **more})
 
     def text(self, name: str) -> str:
         return (self.folder / name).read_text()

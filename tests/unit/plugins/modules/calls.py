@@ -1,0 +1,30 @@
+"""Calls a module as Ansible does: a process of its own, arguments in, one JSON document out."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+MODULES = Path(__file__).parents[4] / "plugins" / "modules"
+ME = pwd.getpwuid(os.getuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+
+
+def call(module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+    """What the module answers, with diffs, in check mode or not."""
+    passed = {"_ansible_check_mode": check, "_ansible_diff": True, **arguments}
+    ended = subprocess.run(
+        [sys.executable, str(MODULES / f"{module}.py")],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": passed}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout, ended.stderr
+    return json.loads(ended.stdout)

@@ -1,0 +1,131 @@
+"""What counts as ready, asked of real sockets. That units start, restart and go is for the scenarios, which have systemd."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.synapse.workers.plugins.modules.processes import connections_to, stamp_of, what_is_missing
+
+HEARD = 'synapse_replication_tcp_protocol_inbound_commands_total{command="POSITION",name="redis",server_name="a"} 3.0\n'
+GOOD = {
+    "/health": (200, "OK"),
+    "/_matrix/client/v3/account/whoami": (401, "{}"),
+    "/_synapse/metrics": (200, "# HELP\n" + HEARD),
+}
+
+
+class Process(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """Answers like a process of Synapse; ``answers`` may be changed."""
+
+    daemon_threads = True
+
+    def __init__(self, address: Any, family: int = socket.AF_INET) -> None:
+        self.address_family = family
+        self.answers = dict(GOOD)
+        super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer would look the name of the address up, which a socket file has not.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Process
+    # Connections stay open after an answer, as Synapse's do.
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        status, body = self.server.answers.get(self.path, (404, ""))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *args: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture(params=["port", "socket"])
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
+    server = Process(str(tmp_path / "s"), socket.AF_UNIX) if request.param == "socket" else Process(("127.0.0.1", 0))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def listener(process: Process) -> dict[str, Any]:
+    address = process.socket.getsockname()
+    return {"path": address} if isinstance(address, str) else {"address": address[0], "port": address[1]}
+
+
+def probe(process: Process, **more: Any) -> dict[str, Any]:
+    return {"listen": listener(process), "metrics": listener(process), "client": True, **more}
+
+
+def test_a_process_that_answers_and_reaches_database_and_redis_is_ready(process: Process) -> None:
+    assert what_is_missing(probe(process)) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "missing"),
+    [
+        ("/health", (503, ""), "/health answers 503"),
+        # /health stays 200 with the database away; this is what tells.
+        ("/_matrix/client/v3/account/whoami", (500, ""), "a look into the database is answered 500 instead of 401"),
+        (
+            "/_synapse/metrics",
+            (200, HEARD.replace("3.0", "0.0")),
+            "it has not heard from the other processes through Redis",
+        ),
+        ("/_synapse/metrics", (200, ""), "it has not heard from the other processes through Redis"),
+    ],
+)
+def test_what_is_missing_is_named(process: Process, path: str, answer: tuple[int, str], missing: str) -> None:
+    process.answers[path] = answer
+    assert what_is_missing(probe(process)) == missing
+
+
+def test_main_alone_has_nobody_to_hear_from(process: Process) -> None:
+    process.answers["/_synapse/metrics"] = (200, "")
+    assert what_is_missing(probe(process, replicates=False)) is None
+
+
+def test_nobody_there_is_said() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        listen = {"address": "127.0.0.1", "port": unused.getsockname()[1]}
+        assert "refused" in str(what_is_missing({"listen": listen}))
+
+
+def test_open_connections_are_counted(process: Process) -> None:
+    address = process.socket.getsockname()
+    assert connections_to(listener(process)) == 0
+    with socket.socket(process.address_family) as client:
+        client.connect(address)
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1)
+        assert connections_to(listener(process)) >= 1
+
+
+def test_a_replaced_secret_gives_another_stamp(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    before = stamp_of(str(tmp_path))
+    assert stamp_of(str(tmp_path)) == before
+    (tmp_path / "new").write_text("2")
+    (tmp_path / "new").rename(tmp_path / "a")
+    assert stamp_of(str(tmp_path)) != before
+    assert stamp_of(str(tmp_path / "nowhere")) == ""
