@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..module_utils._worker_types import BY_NAME, TABLE, WorkerType
 from ._homeserver import base_config, log_config, shared_config, worker_config
@@ -57,13 +57,14 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
         once), ``probe`` (how to ask whether it is ready: ``listen``, ``metrics``,
         ``client``, ``replicates``).
     """
+    read = _read_on(plan, host)
     states = []
     for process in processes(plan, host):
         states.append(
             {
                 "name": process["name"],
                 "unit": process["unit"],
-                "parts": _parts(plan, process, units),
+                "parts": _parts(plan, process, units, read),
                 "together": list(TOGETHER_OF_SENDERS if "federation_sender" in process["types"] else TOGETHER),
                 "yields": any(_yields(BY_NAME[name]) for name in process["types"] if name in BY_NAME),
                 "wave": (process["number"] - 1) % 2,
@@ -111,24 +112,37 @@ def _yields(row: WorkerType) -> bool:
     return (bool(row.streams) and not row.media) or bool(row.setting)
 
 
-def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str]) -> dict[str, str]:
-    shared = shared_config(plan, process["host"])
+class _Read(NamedTuple):
+    """What the processes of a host read besides their own files, sorted by whom a change of it concerns."""
+
+    listeners: list[dict[str, Any]]
+    writers: dict[str, Any]
+    duties: dict[str, Any]
+    shared: dict[str, Any]
+
+
+def _read_on(plan: dict[str, Any], host: str) -> _Read:
+    shared = shared_config(plan, host)
     listeners = shared.pop("listeners")
     writers = {key: shared.pop(key) for key in _WRITER_KEYS if key in shared}
     duties = {key: shared.pop(key) for key in _DUTY_KEYS if key in shared}
     if plan["settings"]["base_settings_managed"]:
         shared["base"] = base_config(plan)
+    return _Read(listeners, writers, duties, shared)
+
+
+def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str], read: _Read) -> dict[str, str]:
     is_main = process["name"] == "main"
     own: dict[str, Any] = {"log": log_config(plan, process), "environment": process["environment"]}
     if is_main:
-        own["listeners"] = listeners
+        own["listeners"] = read.listeners
     else:
         own["worker"] = worker_config(plan, process)
     parts = {
         OWN: own,
-        SHARED: shared,
-        WRITERS: writers,
-        DUTIES: duties if is_main else _duties_of(process, duties),
+        SHARED: read.shared,
+        WRITERS: read.writers,
+        DUTIES: read.duties if is_main else _duties_of(process, read.duties),
         UNIT: units["main" if is_main else "worker"],
     }
     return {name: _digest(value) for name, value in parts.items()}
