@@ -27,7 +27,6 @@ from ..module_utils._worker_types import (
     ORDER,
     REPLICATION_PORT_OFFSET,
     WORKERS_PER_ROW,
-    WorkerType,
     parse_version,
 )
 
@@ -560,11 +559,6 @@ def processes(plan: dict[str, Any], host: str | None = None) -> Iterator[dict[st
     for process in [plan["main"], *plan["workers"]]:
         if host is None or process["host"] == host:
             yield process
-
-
-def worker_type(name: str) -> WorkerType:
-    """The row of the table for ``name``; KeyError for an unknown one."""
-    return BY_NAME[name]
 
 
 def _sort_key(worker: dict[str, Any]) -> tuple[int, str, str, int]:
