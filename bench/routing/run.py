@@ -360,8 +360,10 @@ def instructions(folder: Path, design: Design, workloads: dict[str, list[Request
 # --- CPU time ----------------------------------------------------------------------------------------------------------------
 
 
-def cpu_ratios(folder: Path, designs: dict[str, Design], reference: str, rounds: int, count: int) -> dict[str, list[float]]:
-    """CPU time of the proxy per request of the mix, over the reference's in the same round; one value per round, sorted."""
+def cpu_ratios(
+    folder: Path, designs: dict[str, Design], references: dict[str, str], rounds: int, count: int
+) -> dict[str, list[float]]:
+    """CPU time of the proxy per request of the mix, over its reference's in the same round; one value per round, sorted."""
     cpus = sorted(os.sched_getaffinity(0))
     messages = [message(request) for request in WORKLOADS["mix"]]
     messages = (messages * (count // len(messages) + 1))[:count]
@@ -382,7 +384,7 @@ def cpu_ratios(folder: Path, designs: dict[str, Design], reference: str, rounds:
                 spent[name] = _cpu_time(proxy.process.pid) - before
             # The first round warms up.
             for name, value in spent.items() if number else ():
-                found[name].append(value / spent[reference])
+                found[name].append(value / spent[references[name]])
     return {name: sorted(values) for name, values in found.items()}
 
 
@@ -462,22 +464,27 @@ def time_cpu(folder: Path, addresses: dict[str, str], rounds: int, count: int) -
     port, socket_ = addresses["TCP"], addresses["unix sockets"]
     seven = ours("ours", SEVEN)
     log = "access_log /var/log/nginx/rival.log combined;\n"
-    designs = {}
+    designs: dict[str, Design] = {}
+    references = {}
     for logged, change in (("", unlogged), (", with access log", lambda one: one._replace(server=log + one.server))):
         own = unlogged if not logged else lambda one: one
-        designs[f"2020, TCP{logged}"] = proxying(change(of_2020()), port, folder)
-        designs[f"one `location /`, TCP{logged}"] = proxying(change(limit()), port, folder)
-        designs[f"a location per expression, TCP{logged}"] = proxying(change(one_location_each()), port, folder)
-        designs[f"ours, TCP{logged}"] = proxying(own(seven), port, folder)
-        designs[f"ours, unix sockets{logged}"] = proxying(own(seven), socket_, folder)
-    reference = next(iter(designs))
+        group = {
+            "2020, TCP": proxying(change(of_2020()), port, folder),
+            "one `location /`, TCP": proxying(change(limit()), port, folder),
+            "a location per expression, TCP": proxying(change(one_location_each()), port, folder),
+            "ours, TCP": proxying(own(seven), port, folder),
+            "ours, unix sockets": proxying(own(seven), socket_, folder),
+        }
+        designs |= {f"{name}{logged}": design for name, design in group.items()}
+        references |= {f"{name}{logged}": f"2020, TCP{logged}" for name in group}
     say(f"CPU time of {len(designs)} designs, {rounds} rounds")
-    found = cpu_ratios(folder, designs, reference, rounds, count)
+    found = cpu_ratios(folder, designs, references, rounds, count)
     rows = [
         [name, f"{statistics.median(values):.2f}", f"{values[len(values) // 4]:.2f}–{values[-1 - len(values) // 4]:.2f}"]
         for name, values in found.items()
     ]
-    head = ["CPU time per proxied request of the mix", f"× {reference}", "middle half of the rounds"]
+    # An access log is compared with an access log.
+    head = ["CPU time per proxied request of the mix", "× 2020, TCP", "middle half of the rounds"]
     return table(head, rows)
 
 

@@ -5,7 +5,7 @@ resolved and slashes merged, while Synapse does not):
 
 1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, an area, or ``refused``; what follows that
    beginning is kept as ``$<service>_call``;
-2. the area looks at the method and, in the map of area and method, at the call, and names a pool;
+2. the map of the area looks at the method and the call, and names a pool;
 3. the named location of the pool says how long to wait and who may stand in;
 4. the upstream of the pool says which worker.
 
@@ -178,17 +178,16 @@ def nginx_maps(
     Returns:
         ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target, which keeps the call) and
         ``value`` (pool, variable of an area, or gate), in routing order, what none matches being refused; ``short``: the areas
-        that are tried first below ``/_matrix/client/``; ``methods``: one map per area that has to look closer, ``name``,
-        ``variable``, ``default`` and ``entries`` (a list of ``method`` and ``value``); ``maps``: one per area and method,
-        ``name``, ``variable``, ``default`` and ``entries`` (a list of ``pool``, which may be the variable of a query, and
-        ``lines``, the lines of one regular expression with ``x`` on the call); ``queries``: what the query decides,
+        that are tried first below ``/_matrix/client/``; ``maps``: one per area that has to look closer, ``name``,
+        ``variable``, ``default`` and ``entries`` (a list of ``pool``, which may be the variable of a query, and ``lines``, the
+        lines of one regular expression with ``x`` on ``METHOD:call``); ``queries``: what the query decides,
         ``variable``, ``pattern`` (on ``?query``), ``meaning``, ``pool`` and ``default`` (the pool of all others); ``gate``: what
         the guarded area is behind its gate, or ''.
     """
     prefix = variable_prefix(topology)
     rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
     default_type = topology["settings"]["default_type"]
-    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "methods": [], "maps": [], "queries": [], "gate": ""}
+    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "maps": [], "queries": [], "gate": ""}
     for area in AREAS:
         if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
             continue
@@ -380,30 +379,20 @@ def _why(pool: str) -> str:
     return "A login under way lives in the memory of one process, so none can stand in."
 
 
-# The maps of an area
+# The map of an area
 
 
 def _area(name: str, prefix: str, chosen: list[tuple[Endpoint, str]], result: dict[str, Any]) -> str:
-    """Adds the maps of one area to ``result``; the pool or variable that stands for the area."""
-    by_method = []
-    for method in dict.fromkeys(method for row, _ in chosen for method in row.methods):
-        rows = [(row, pool) for row, pool in chosen if method in row.methods]
-        entries = _entries(prefix, rows, result["queries"])
-        if not entries:
-            continue
-        value = entries[0]["pool"]
-        if any(row.path != "/{rest}" for row, _ in rows):
-            value = f"${prefix}_{name}_{method.lower()}"
-            result["maps"].append({"name": f"{method} {name}", "variable": value[1:], "default": MAIN, "entries": entries})
-        by_method += [{"method": alias, "value": value} for alias in (("GET", "HEAD") if method == "GET" else (method,))]
-    if not by_method:
+    """Adds the map of one area to ``result``; the pool or variable that stands for the area."""
+    entries = _entries(prefix, chosen, result["queries"])
+    if not entries:
         return MAIN
-    result["methods"].append({"name": name, "variable": f"{prefix}_{name}", "default": MAIN, "entries": by_method})
+    result["maps"].append({"name": name, "variable": f"{prefix}_{name}", "default": MAIN, "entries": entries})
     return f"${prefix}_{name}"
 
 
 def _entries(prefix: str, rows: list[tuple[Endpoint, str]], queries: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One entry per pool, in routing order, for the rows of one area and method; what is left over is the main process's.
+    """One entry per pool, in routing order, for the rows of one area; what is left over is the main process's.
 
     Where the query decides between two pools, the variable that looks at it stands in for the pool and is added to ``queries``.
     """
@@ -430,7 +419,8 @@ def _entries(prefix: str, rows: list[tuple[Endpoint, str]], queries: list[dict[s
 def _must_come_first(row: Endpoint, later: list[tuple[Endpoint, str]]) -> bool:
     """Whether a worker's row among the later ones would take what this row leaves to the main process."""
     samples = [_endpoints.sample_of(path) for path in _endpoints.expand(row.path)]
-    return any(re.fullmatch(other.pattern, sample) for other, other_pool in later if other_pool != MAIN for sample in samples)
+    rivals = [other for other, pool in later if pool != MAIN and set(row.methods) & set(other.methods)]
+    return any(re.fullmatch(other.pattern, sample) for other in rivals for sample in samples)
 
 
 # The version, or the part of the administration API, that many calls have in common.
@@ -438,26 +428,33 @@ _HEAD = re.compile(r"((?:\{\w+\}|\([rv]\d[^)]*\)|v\d|unstable|mas|admin/v\d)/)(.
 
 
 def regex_lines(rows: list[Endpoint]) -> list[str]:
-    """One regular expression for ``$<service>_call`` that means exactly these rows of an area.
+    """One regular expression for ``METHOD:call`` that means exactly these rows of an area.
 
-    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by the beginning of
-    their call, which also spares nginx to compare that beginning once per endpoint.
+    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by their methods and
+    the beginning of their call, which also spares nginx to compare that beginning once per endpoint.
     """
-    heads: dict[str, list[str]] = {}
+    groups: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for row in rows:
         match = _HEAD.fullmatch(row.call)
         head, tail = match.groups() if match else ("", row.call)
-        heads.setdefault(_short(head), []).append(_short(tail))
-    common = _common(list(heads))
-    if len(heads) == 1:
-        ((head, tails),) = heads.items()
-        lines = _choice(f"(?x) ^{head}", tails)
-    else:
-        lines = [f"(?x) ^{common}(?:"]
-        for number, (head, tails) in enumerate(heads.items()):
-            lines += _choice(f"  {'| ' if number else '  '}{head[len(common) :]}", tails)
-        lines.append(")")
-    return [*lines[:-1], f"{lines[-1]}$"]
+        groups.setdefault((row.methods, _short(head)), []).append(_short(tail))
+    # Most requests read.
+    order = sorted(dict.fromkeys(methods for methods, _ in groups), key=lambda methods: "GET" not in methods)
+    choices = [
+        _choice(f"{_methods(methods)}: {head}", list(dict.fromkeys(tails)))
+        # What has the same methods stands together.
+        for (methods, head), tails in sorted(groups.items(), key=lambda group: order.index(group[0][0]))
+    ]
+    if len(choices) == 1 and len(choices[0]) == 1:
+        return [f"(?x) ^{choices[0][0]}$"]
+    lines = [f"{'    ' if position else '  | '}{line}" for choice in choices for position, line in enumerate(choice)]
+    return ["(?x) ^(?:", f"    {lines[0][4:]}", *lines[1:], ")$"]
+
+
+def _methods(methods: tuple[str, ...]) -> str:
+    """What a request may be sent with: HEAD goes with GET, as in Synapse."""
+    names = [alias for method in methods for alias in (("GET", "HEAD") if method == "GET" else (method,))]
+    return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
 
 
 def _short(path: str) -> str:
@@ -465,30 +462,14 @@ def _short(path: str) -> str:
     return regex_of(path).replace("[^/?]*", "[^/]*").replace("[^?]*", ".*")
 
 
-def _common(heads: list[str]) -> str:
-    """The longest beginning in whole, plain segments that the heads share."""
-    shared = 0
-    for chars in zip(*heads, strict=False):
-        if len(set(chars)) > 1 or "(" in chars:
-            break
-        shared += 1
-    return heads[0][: heads[0].rfind("/", 0, shared) + 1]
-
-
 def _choice(lead: str, tails: list[str]) -> list[str]:
     """``lead`` and then one of the tails, on one line or on as many as it takes."""
-    tails = list(dict.fromkeys(tails))
     if len(tails) == 1:
         return [f"{lead}{tails[0]}"]
-    whole = f"{lead}(?: {' | '.join(tails)} )"
-    if len(whole) <= LINE:
-        return [whole]
-    outer = "" if lead.startswith("(?x)") else "    "
-    lines, line = [f"{lead}(?:"], f"{outer}    {tails[0]}"
+    lines = [f"{lead}(?: {tails[0]}"]
     for tail in tails[1:]:
-        if len(line) + len(tail) + 3 > LINE:
-            lines.append(line)
-            line = f"{outer}  | {tail}"
+        if len(lines[-1]) + len(tail) + 3 > LINE:
+            lines.append(f"    | {tail}")
         else:
-            line += f" | {tail}"
-    return [*lines, line, f"{outer})"]
+            lines[-1] += f" | {tail}"
+    return [*lines[:-1], f"{lines[-1]} )"]

@@ -33,7 +33,7 @@ def as_python(pattern: str) -> re.Pattern[str]:
 
 def as_nginx_would(maps: dict[str, Any], method: str, target: str) -> str:
     """The pool that the rendered maps lead to: the first matching line of each, then what its value names."""
-    named = {f"${one['variable']}": one for one in maps["methods"] + maps["maps"] + maps["queries"]}
+    named = {f"${one['variable']}": one for one in maps["maps"] + maps["queries"]}
     area = next((one for one in maps["areas"] if as_python(one["pattern"]).search(target)), {"pattern": "", "value": "refused"})
     value = area["value"]
     found = as_python(area["pattern"]).search(target)
@@ -45,10 +45,7 @@ def as_nginx_would(maps: dict[str, Any], method: str, target: str) -> str:
         looked = named[value]
         value = looked["default"]
         for entry in looked.get("entries", [looked]):
-            if "method" in entry and entry["method"] == method:
-                value = entry["value"]
-                break
-            if "lines" in entry and re.search("\n".join(entry["lines"]), call):
+            if "lines" in entry and re.search("\n".join(entry["lines"]), f"{method}:{call}"):
                 value = entry["pool"]
                 break
             if "meaning" in entry and re.search(entry["pattern"], query):
@@ -85,10 +82,10 @@ def test_every_pool_that_is_named_exists(rows: list[dict[str, Any]]) -> None:
     assert {location["upstream"] for location in locations} == upstreams
     names = {location["name"] for location in locations} | {"refused", "main_once"}
     maps = _nginx.nginx_maps(value, admin_allowed=True, well_known_here=False)
-    variables = {f"${one['variable']}" for one in maps["methods"] + maps["maps"] + maps["queries"]}
+    variables = {f"${one['variable']}" for one in maps["maps"] + maps["queries"]}
     values = [one["value"] for one in maps["areas"]] + [maps["gate"]]
-    for one in maps["methods"] + maps["maps"]:
-        values += [one["default"], *(entry.get("value") or entry["pool"] for entry in one["entries"])]
+    for one in maps["maps"]:
+        values += [one["default"], *(entry["pool"] for entry in one["entries"])]
     assert set(values) <= names | variables | {f"${maps['prefix']}_admin_gate"}
     assert {one[key] for one in maps["queries"] for key in ("pool", "default")} <= names
     assert len({one["variable"] for one in maps["queries"]}) == len(maps["queries"])
