@@ -465,7 +465,7 @@ def time_cpu(folder: Path, addresses: dict[str, str], rounds: int, count: int) -
     seven = ours("ours", SEVEN)
     log = "access_log /var/log/nginx/rival.log combined;\n"
     designs: dict[str, Design] = {}
-    references = {}
+    references: dict[str, str] = {}
     for logged, change in (("", unlogged), (", with access log", lambda one: one._replace(server=log + one.server))):
         own = unlogged if not logged else lambda one: one
         group = {
