@@ -8,15 +8,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "molecule/shared")]
+sys.path[:0] = [str(ROOT), str(ROOT / "dev"), str(ROOT / "molecule/shared")]
 
 from fleet import Fleet  # noqa: E402
 from outsider.judge import Row, summary, table  # noqa: E402
+
+from bench.load.load import Load  # noqa: E402
+from bench.load.people import Size  # noqa: E402
+from bench.machine import machine  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +41,28 @@ def outcome(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig
     with capture.global_and_fixture_disabled():
         print(f"\n{table(rows, short)}\n\n{summary(rows)}")
     return rows
+
+
+@pytest.fixture(scope="session")
+def load(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Load]:
+    """Hundreds of long-polls and whatever else users do, from the first test that asks for it until the last one is over.
+
+    The account is printed, and kept in ``.cache/load/<scenario>.*`` with what nginx says of failures.
+    """
+    scenario = fleet.inventory.parent.name
+    load = fleet.load(tmp_path_factory.mktemp("load"), Size())
+    try:
+        with load:
+            yield load
+    finally:
+        kept = ROOT / ".cache/load" / scenario
+        load.write(kept, f"{scenario}: {load.size.polls} long-polls, {machine()}")
+        kept.with_suffix(".nginx.log").write_text(
+            "\n".join(fleet.output(host, "cat /var/log/nginx/error.log /var/log/nginx/*.access.log") for host in fleet.edges)
+        )
+        capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"\n{load.size.polls} long-polls, {machine()}\n\n{load.table()}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

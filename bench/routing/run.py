@@ -14,9 +14,7 @@ Run ``bench/routing/run.py``; it needs nginx and valgrind, listens on the loopba
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
 import random
 import re
 import selectors
@@ -39,6 +37,7 @@ from ansible_collections.synapse.workers.plugins.module_utils import _endpoints 
 from ansible_collections.synapse.workers.plugins.module_utils._endpoints import MAIN, pool_of, regex_of  # noqa: E402
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import TABLE  # noqa: E402
 
+from bench.machine import machine  # noqa: E402
 from tests.routing.edge import free_port, rendered  # noqa: E402
 from tests.routing.plans import PLANS, Row  # noqa: E402
 
@@ -492,14 +491,10 @@ def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def machine() -> str:
-    """Where and when it was measured."""
-    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+def measured_on() -> str:
+    """Where, when, and which nginx."""
     version = subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr.split("/")[-1].strip()
-    return (
-        f"{datetime.datetime.now(tz=datetime.UTC):%d %b %Y}, {len(os.sched_getaffinity(0))} cores of "
-        f"{names[0] if names else platform.machine()}, load {os.getloadavg()[0]:.0f}, nginx {version}."
-    )
+    return f"{machine()}, nginx {version}."
 
 
 def main() -> None:
@@ -517,7 +512,7 @@ def main() -> None:
         server = ANSWER.format(socket=folder / "backend.sock", body=BODY)
         backend = stack.enter_context(nginx(folder / "backend", Design("backend", "", server), cpu=max(os.sched_getaffinity(0))))
         addresses = {"TCP": f"127.0.0.1:{backend.port}", "unix sockets": f"unix:{folder}/backend.sock"}
-        parts = [machine()]
+        parts = [measured_on()]
         sizes = [
             [design.name, str(size.lines), str(size.whole), str(size.longest)]
             for design in (ours("the seven types of 2020", SEVEN), ours("every type", EVERY))

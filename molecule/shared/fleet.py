@@ -14,10 +14,8 @@ import re
 import shlex
 import shutil
 import subprocess
-import threading
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import testinfra
@@ -26,8 +24,9 @@ from outsider.__main__ import traffic
 from outsider.edge import Edge
 from outsider.judge import Plan, Row
 from outsider.signing import SigningKey
-from outsider.story import READ, SEND, Story
-from outsider.walk import Walk
+
+from bench.load.load import Load
+from bench.load.people import Size
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "matrix-synapse"
@@ -154,9 +153,9 @@ class Fleet:
 
     # What is done
 
-    def roll_out(self, inventory: Path) -> dict[str, dict[str, int]]:
-        """Run the playbook; host → the counts of Ansible's recap. Fails the test when the roll-out fails."""
-        command = ["ansible-playbook", f"--inventory={inventory}", "synapse.workers.roll_out"]
+    def play(self, playbook: str, inventory: Path) -> dict[str, dict[str, int]]:
+        """Run a playbook of ours; host → the counts of Ansible's recap. Fails the test when the playbook fails."""
+        command = ["ansible-playbook", f"--inventory={inventory}", f"synapse.workers.{playbook}"]
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         recap = run.stdout.split("PLAY RECAP", 1)[1]
@@ -164,6 +163,10 @@ class Fleet:
             match["host"]: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match["counts"])}
             for match in re.finditer(r"^(?P<host>\S+)\s+: (?P<counts>.*)$", recap, re.M)
         }
+
+    def roll_out(self, inventory: Path) -> dict[str, dict[str, int]]:
+        """Bring a plan into force."""
+        return self.play("roll_out", inventory)
 
     def edited(self, folder: Path, rows: list[dict[str, Any]]) -> Path:
         """A copy of the inventory with another plan, below ``folder``."""
@@ -189,58 +192,16 @@ class Fleet:
         trusted.write_text(self.output(host, f"cat {certificate}"))
         return Edge(f"https://{self.ip(host)}", name, ca_file=str(trusted))
 
+    @property
+    def signing_key(self) -> SigningKey:
+        """The server's own, with which its tests sign as another server would."""
+        return SigningKey.read(self.output(self.main_host, f"cat {CONFIG}/secrets/signing.key"))
+
     def traffic(self, folder: Path, rows: list[dict[str, Any]] | None = None) -> tuple[list[Row], dict[str, str]]:
         """Ask everything, judge it by the inventory's plan or by ``rows``."""
-        key = SigningKey.read(self.output(self.main_host, f"cat {CONFIG}/secrets/signing.key"))
         log = shlex.join(["docker", "exec", self.edges[0], "cat", f"/var/log/nginx/{SERVICE}.access.log"])
-        return traffic(self.edge(folder), log, Plan.read(self.rows if rows is None else rows), key, sso=True)
+        return traffic(self.edge(folder), log, Plan.read(self.rows if rows is None else rows), self.signing_key, sso=True)
 
-    def load(self, folder: Path) -> Load:
-        """Users who go on talking while something is changed."""
-        return Load(self.edge(folder))
-
-
-class Load:
-    """A user who sends, syncs and reads all the time; no request of his may fail."""
-
-    def __init__(self, edge: Edge) -> None:
-        self.walk = Walk(edge)
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=part) for part in (self._chat, self._wait)]
-
-    def __enter__(self) -> Load:
-        story = Story(self.walk)
-        self.user = story.register("carol")
-        room = self.user.ask("room", "POST", "/_matrix/client/v3/createRoom", *SEND, body={"preset": "private_chat"})
-        self.room = room["room_id"]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _chat(self) -> None:
-        number = 0
-        while not self._stop.wait(0.25):
-            number += 1
-            path = f"/_matrix/client/v3/rooms/{self.room}/send/m.room.message/{number}"
-            self.user.ask("send", "PUT", path, *SEND, body={"msgtype": "m.text", "body": str(number)}, again=False)
-            self.user.ask("joined rooms", "GET", "/_matrix/client/v3/joined_rooms", READ, again=False)
-
-    def _wait(self) -> None:
-        path, since = "/_matrix/client/v3/sync?timeout=10000", ""
-        while not self._stop.is_set():
-            answer = self.user.ask("sync", "GET", path + since, "synchrotron", again=False)
-            since = f"&since={answer.get('next_batch', '')}" if answer else ""
-
-    @property
-    def failed(self) -> list[str]:
-        """Requests that were not answered as they should."""
-        return [
-            f"{row.method} {row.path}: {row.response.status} {row.response.fault or row.response.body[:200]!r}"
-            for row in self.walk.rows
-            if row.response.status != 200
-        ]
+    def load(self, folder: Path, size: Size) -> Load:
+        """Users who go on while something is changed."""
+        return Load(self.edge(folder), size, self.signing_key)
