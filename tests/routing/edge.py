@@ -290,7 +290,8 @@ class Edge:
         return Answer(int(first.split()[1]), headers, body)
 
     def log(self) -> list[str]:
-        """The lines of the access log."""
-        # nginx writes the line after it has sent the answer.
-        time.sleep(0.1)
-        return (self.folder / f"{self.plan['service']}.access.log").read_text().splitlines()
+        """The lines of the access log, one for each request that was asked."""
+        # nginx writes the line after it has sent the answer, but before its one child looks at another request.
+        self.ask("GET", "/end-of-log")
+        lines = (self.folder / f"{self.plan['service']}.access.log").read_text().splitlines()
+        return [line for line in lines if '"GET /end-of-log ' not in line]
