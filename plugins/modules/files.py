@@ -81,6 +81,10 @@ options:
     description: Whether files of an earlier run that are no longer wanted are removed.
     type: bool
     default: true
+  note:
+    description: What the files stand for, when they are meant for a while only. Remembered, for the next run to be told.
+    type: str
+    default: ''
   root:
     description:
       - Write below this folder instead of the real paths, without owner, mode, validation or memory. For looking at what a host
@@ -156,6 +160,11 @@ removed_files:
   returned: always
   type: list
   elements: str
+left_files:
+  description: Paths that are no longer wanted and were left because of O(purge=false).
+  returned: with O(manifest)
+  type: list
+  elements: str
 """
 
 import errno
@@ -219,6 +228,7 @@ class Manifest:
             known = json.loads(data) if data else {}
             self.paths = set(known.get("files", []))
             self.applied = bool(known.get("applied", True))
+            self.note = str(known.get("note", ""))
         except (ValueError, AttributeError, TypeError) as error:
             raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours") from error
 
@@ -226,7 +236,7 @@ class Manifest:
         self.paths = set(paths)
         self.applied = applied
         os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        data = {"files": sorted(self.paths), "applied": applied}
+        data = {"files": sorted(self.paths), "applied": applied, "note": self.note}
         write(self.path, json.dumps(data, indent=1).encode() + b"\n", 0, 0, 0o644)
 
     @property
@@ -399,7 +409,9 @@ class Work:
         self.directories = params["directories"]
         self.manifest = manifest
         wanted = {wish["path"] for wish in self.files}
-        gone = sorted(manifest.paths - wanted) if params["purge"] else []
+        unwanted = sorted(manifest.paths - wanted)
+        gone = unwanted if params["purge"] else []
+        self.left = [path for path in unwanted if not params["purge"] and os.path.lexists(path)]
         self.forgotten = [path for path in gone if not os.path.lexists(path)]
         self.removed = [path for path in gone if os.path.lexists(path)]
         self.folders = [wish for wish in self.directories if not self._is_right_folder(wish)]
@@ -521,6 +533,7 @@ def main() -> None:
             },
             "manifest": {"type": "path"},
             "purge": {"type": "bool", "default": True},
+            "note": {"type": "str", "default": ""},
             "root": {"type": "path"},
             "validate": {
                 "type": "dict",
@@ -554,13 +567,21 @@ def main() -> None:
             module.exit_json(changed=False, changed_files=[], removed_files=[], unapplied=False)
         check_foreign(params["files"], manifest)
         work = Work(params, manifest)
-        result = {"changed": work.is_needed, "changed_files": work.paths, "removed_files": work.removed}
+        result = {
+            "changed": work.is_needed,
+            "changed_files": work.paths,
+            "removed_files": work.removed,
+            "left_files": work.left,
+        }
+        noted, manifest.note = manifest.note, params["note"]
         if work.is_needed:
             if params["validate"]:
                 validate(module, params["validate"], params["files"], work.removed)
             result["diff"] = list(work.diffs())
             if not module.check_mode:
                 work.do()
+        elif noted != manifest.note and not module.check_mode:
+            manifest.remember(manifest.paths, manifest.applied)
         result["unapplied"] = work.is_needed or not manifest.applied
     except Conflict as error:
         refuse(module, str(error))

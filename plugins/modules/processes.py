@@ -43,6 +43,11 @@ options:
           - Whether the process, once it is no longer planned, must be gone before its duty is taken up by another. Remembered.
         type: bool
         default: false
+      serves:
+        description: The worker types whose requests it answers. Remembered, so that nginx sends it no others before its restart.
+        type: list
+        elements: str
+        default: []
       wave:
         description: Processes of a lower wave are restarted, and ready, before those of a higher one are touched.
         type: int
@@ -74,11 +79,16 @@ options:
       - V(stopped_together) stops those running processes that may not change one by one, and those that are no longer planned and
         whose duty others take up, and nothing else. To be run on all hosts before V(started) on the first.
       - V(retired) drains, stops and disables the remembered processes that are not in O(processes).
+      - V(ready) changes nothing, and fails when one of the processes does not get ready.
     type: str
-    choices: [started, stopped_together, retired]
+    choices: [started, stopped_together, retired, ready]
     default: started
   only:
-    description: With O(state=started), leave other processes as they are. Names.
+    description: With O(state=started) or O(state=ready), leave other processes as they are. Names.
+    type: list
+    elements: str
+  forced:
+    description: With O(state=started), restart these also when nothing of theirs has changed. Names.
     type: list
     elements: str
   timeout:
@@ -86,9 +96,12 @@ options:
     type: int
     default: 120
   drain:
-    description: With O(state=retired), seconds that requests under way have to end before the process is stopped.
+    description:
+      - Seconds that requests under way have to end before a process is restarted or retired. nginx must have been turned away from
+        it before; a process that goes on getting requests is never without one.
+      - What had not ended by then is cut, and counted. With V(0) nothing is waited for.
     type: int
-    default: 45
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -126,182 +139,45 @@ plan:
     reason:
       description: What differs, in words.
       type: str
+    cut:
+      description: Number of requests that had not ended after O(drain) seconds.
+      type: int
+      returned: when there were any
 """
 
-import glob
-import http.client
-import json
-import os
-import re
-import socket
 import time
-from typing import Any, Dict, Iterator, NoReturn
+from typing import Any, Callable, Dict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.synapse.workers.plugins.module_utils._probe import requests_under_way, what_is_missing
+from ansible_collections.synapse.workers.plugins.module_utils._process_changes import (
+    DUTY_PASSES,
+    ENABLE,
+    KEEP,
+    NOT_AT_BOOT,
+    NOT_PLANNED,
+    RESTART,
+    RETIRE,
+    START,
+    STOP,
+    STOP_START,
+    decide,
+    old_processes,
+    with_host_parts,
+)
+from ansible_collections.synapse.workers.plugins.module_utils._process_host import (
+    Failure,
+    Memory,
+    Systemd,
+    installed_release,
+    stamp_of,
+)
 
 # An element of `processes`.
 Process = Dict[str, Any]
 
-PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 # Twice a second is often enough for a process that takes a second and a half to start.
 PAUSE = 0.5
-POSITION = re.compile(
-    r'^synapse_replication_tcp_protocol_inbound_commands(?:_total)?\{(?=[^}]*command="POSITION")[^}]*\} ([0-9.e+]+)',
-    re.MULTILINE,
-)
-
-
-class Failure(Exception):
-    """Something did not come up; str() is for the operator."""
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a socket file."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        http.client.HTTPConnection.__init__(self, "localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def get(listen: dict[str, Any], target: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    """(status, body) of a GET; (0, reason) when nobody answers."""
-    connection = (
-        UnixConnection(listen["path"], 10)
-        if listen.get("path")
-        else http.client.HTTPConnection(listen["address"], int(listen["port"]), timeout=10)
-    )
-    try:
-        connection.request("GET", target, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        return 0, str(error)
-    finally:
-        connection.close()
-
-
-def what_is_missing(probe: dict[str, Any]) -> str | None:
-    """None when the process is ready, else what it still lacks."""
-    listen = probe.get("listen")
-    if listen:
-        status, words = get(listen, "/health")
-        if status != 200:
-            return "/health answers %s" % (status or words)
-    metrics = probe.get("metrics")
-    if metrics and probe.get("replicates", True):
-        status, body = get(metrics, "/_synapse/metrics")
-        counts = POSITION.findall(body) if status == 200 else []
-        if not any(float(count) > 0 for count in counts):
-            return "it has not heard from the other processes through Redis"
-    if listen and probe.get("client"):
-        # /health says nothing about the database; an unknown token has to be looked up there.
-        headers = {"Authorization": "Bearer readiness"}
-        status, words = get(listen, "/_matrix/client/v3/account/whoami", headers)
-        if status != 401:
-            return "a look into the database is answered %s instead of 401" % (status or words)
-    return None
-
-
-class Systemd:
-    """systemctl, with as few calls as there are questions."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-
-    def run(self, *words: str, check: bool = True) -> str:
-        code, out, err = self.module.run_command(["systemctl", *words])
-        if code and check:
-            raise Failure("systemctl {}: {}".format(" ".join(words), err.strip() or out.strip()))
-        return out
-
-    def show(self, units: list[str]) -> dict[str, dict[str, str]]:
-        """{unit: {property: value}} of all units in one call."""
-        if not units:
-            return {}
-        out = self.run("show", "--property=" + ",".join(PROPERTIES), *units, check=False)
-        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n") if block]
-        return dict(zip(units, blocks))
-
-    def last_words(self, unit: str) -> str:
-        """The end of the unit's journal: what an operator would look up next."""
-        _code, out, _err = self.module.run_command(["journalctl", "--unit", unit, "--lines=12", "--no-pager", "--output=cat"])
-        return out.strip()
-
-
-class Memory:
-    """What each process was started with: a file of JSON per process."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.folder, name + ".json")
-
-    def __iter__(self) -> Iterator[str]:
-        for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), "*.json"))):
-            yield os.path.basename(path)[: -len(".json")]
-
-    def recall(self, name: str) -> dict[str, Any]:
-        try:
-            with open(self._path(name)) as stream:
-                data = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    def remember(self, process: Process) -> None:
-        if not os.path.isdir(self.folder):
-            os.makedirs(self.folder, 0o755)
-        data = {
-            "unit": process["unit"],
-            "parts": process["parts"],
-            "listen": process["probe"].get("listen"),
-            "yields": process["yields"],
-        }
-        temporary = self._path(process["name"]) + ".new"
-        with open(temporary, "w") as stream:
-            json.dump(data, stream, indent=1, sort_keys=True)
-        os.rename(temporary, self._path(process["name"]))
-
-    def forget(self, name: str) -> None:
-        if os.path.exists(self._path(name)):
-            os.unlink(self._path(name))
-
-
-def installed_version(venv: str) -> str:
-    """The release in the virtual environment, read from its package folder (starting Python would cost more)."""
-    found = glob.glob(os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "matrix_synapse-*.dist-info"))
-    return os.path.basename(found[0])[len("matrix_synapse-") : -len(".dist-info")] if len(found) == 1 else ""
-
-
-def stamp_of(folder: str) -> str:
-    """Names and times of change of the files in a folder: another text when one was replaced."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return " ".join(f"{name}@{os.stat(os.path.join(folder, name)).st_mtime_ns}" for name in names)
-
-
-def connections_to(listen: dict[str, Any] | None) -> int:
-    """How many clients are connected to the listener."""
-    if not listen:
-        return 0
-    if listen.get("path"):
-        with open("/proc/net/unix") as stream:
-            # Column 6 is the state: 03 is connected. The listening socket itself is 01.
-            return sum(1 for line in stream if line.split()[5:6] == ["03"] and line.rstrip().endswith(" " + listen["path"]))
-    count = 0
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if os.path.exists(table):
-            with open(table) as stream:
-                for line in stream.readlines()[1:]:
-                    fields = line.split()
-                    # Column 3 is the state: 01 is established.
-                    count += fields[3] == "01" and int(fields[1].rsplit(":", 1)[1], 16) == int(listen["port"])
-    return count
 
 
 class Run:
@@ -312,102 +188,119 @@ class Run:
         self.params = module.params
         self.systemd = Systemd(module)
         self.memory = Memory(self.params["memory"])
-        self.plan: list[dict[str, str]] = []
-        self.processes = self.params["processes"]
-        if self.params["version_of"]:
-            version = installed_version(self.params["version_of"])
-            for process in self.processes:
-                process["parts"] = dict(process["parts"], Synapse=version)
-        if self.params["secrets"]:
-            stamp = stamp_of(self.params["secrets"])
-            for process in self.processes:
-                process["parts"] = dict(process["parts"], secrets=stamp)
+        self.plan: list[dict[str, Any]] = []
+        release = installed_release(self.params["version_of"]) if self.params["version_of"] else ""
+        secrets = stamp_of(self.params["secrets"]) if self.params["secrets"] else ""
+        self.processes = [with_host_parts(process, release, secrets) for process in self.params["processes"]]
         target = self.params["target"]
         self.units = self.systemd.show([process["unit"] for process in self.processes] + ([target] if target else []))
 
     def decide(self, process: Process) -> tuple[str, str]:
         """(action, reason) for one planned process."""
-        unit = self.units.get(process["unit"], {})
-        if unit.get("ActiveState") not in ("active", "reloading"):
-            return "start", "is not running" if self.memory.recall(process["name"]) else "is new"
-        before = self.memory.recall(process["name"]).get("parts")
-        if before is None:
-            return "restart", "was not started by this collection"
-        changed = self.changed_parts(process)
-        return ("restart", "{} changed".format(" and ".join(changed))) if changed else ("keep", "")
-
-    def changed_parts(self, process: Process) -> list[str]:
-        before = self.memory.recall(process["name"]).get("parts", {})
-        return [part for part in sorted(process["parts"]) if before.get(part) != process["parts"][part]]
+        forced = process["name"] in (self.params["forced"] or [])
+        return decide(process, self.units.get(process["unit"], {}), self.memory.recall(process["name"]), forced)
 
     def note(self, process: Process, action: str, reason: str) -> None:
         self.plan.append({"name": process["name"], "action": action, "reason": reason})
 
+    def chosen(self) -> list[Process]:
+        only = self.params["only"]
+        return [process for process in self.processes if only is None or process["name"] in only]
+
     # States
 
     def started(self) -> None:
-        only = self.params["only"]
-        chosen = [process for process in self.processes if only is None or process["name"] in only]
-        waves: Dict[int, list[tuple[Process, str]]] = {}
+        waves: Dict[int, list[Process]] = {}
+        chosen = self.chosen()
         for process in chosen:
             action, reason = self.decide(process)
-            self.note(process, action, reason)
-            if action != "keep":
+            self.note(process, RESTART if action == STOP_START else action, reason)
+            if action in (START, RESTART, STOP_START):
                 # Starting takes nobody's capacity away: all of them at once, and first.
-                waves.setdefault(-1 if action == "start" else process["wave"], []).append((process, action))
+                waves.setdefault(-1 if action == START else process["wave"], []).append(process)
         self.enable(chosen)
         if self.module.check_mode:
             return
         self.reload_daemon()
         for wave in sorted(waves):
-            self.bring_up([process for process, _action in waves[wave]], "start" if wave == -1 else "restart")
+            if wave >= 0:
+                self.drain(waves[wave])
+            self.bring_up(waves[wave], "start" if wave == -1 else "restart")
         self.start_target()
 
     def bring_up(self, processes: list[Process], verb: str) -> None:
         units = [process["unit"] for process in processes]
         self.systemd.run("reset-failed", *units, check=False)
         self.systemd.run(verb, *units, check=False)
+        failures = self.unready(processes, self.memory.remember)
+        if failures:
+            process = failures[0][0]
+            raise Failure(
+                "{}.\nNothing after it was touched{}. Mend the cause and run again: what is done stays done.\n"
+                "The end of `journalctl -u {}`:\n{}".format(
+                    self.words(failures),
+                    ", and nginx sends it no requests" if self.params["drain"] else "",
+                    process["unit"],
+                    self.systemd.last_words(process["unit"]),
+                )
+            )
+
+    def ready(self) -> None:
+        failures = self.unready(self.chosen())
+        if failures:
+            raise Failure(f"{self.words(failures)}.")
+
+    def unready(self, processes: list[Process], then: Callable[[Process], None] | None = None) -> list[tuple[Process, str]]:
+        """Waits for all; those that did not get ready in time, with what they lacked. ``then`` is called for the others."""
         deadline = time.monotonic() + self.params["timeout"]
         failures = []
         for process in processes:
             missing = self.wait(process, deadline)
-            if missing is None:
-                self.memory.remember(process)
-            else:
+            if missing is not None:
                 failures.append((process, missing))
-        if failures:
-            self.fail(failures)
+            elif then:
+                then(process)
+        return failures
 
     def wait(self, process: Process, deadline: float) -> str | None:
         """None once the process is ready, else what it lacked at the end."""
         while True:
-            state = self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState")
+            state = self.systemd.show([process["unit"]]).get(process["unit"], {}).get("ActiveState")
             missing = f"its unit is {state}" if state != "active" else what_is_missing(process["probe"])
             if missing is None or state == "failed" or time.monotonic() > deadline:
                 return missing
             time.sleep(PAUSE)
 
-    def fail(self, failures: list[tuple[Process, str]]) -> NoReturn:
-        lines = ["{} did not get ready: {}".format(process["name"], missing) for process, missing in failures]
-        process = failures[0][0]
-        raise Failure(
-            "{}.\nNothing after it was touched, and nginx still has its old pools. Mend the cause and run again.\n"
-            "The end of `journalctl -u {}`:\n{}".format(
-                "; ".join(lines), process["unit"], self.systemd.last_words(process["unit"])
-            )
-        )
+    @staticmethod
+    def words(failures: list[tuple[Process, str]]) -> str:
+        return "; ".join("{} did not get ready: {}".format(process["name"], missing) for process, missing in failures)
+
+    def drain(self, processes: list[Process]) -> None:
+        """Wait until nobody waits for an answer of these any more, for as long as is allowed; what is cut is told."""
+        if not self.params["drain"]:
+            return
+        deadline = time.monotonic() + self.params["drain"]
+        quiet = 0
+        while True:
+            under_way = {process["name"]: requests_under_way(**process["probe"]) for process in processes}
+            # Twice in a row: nginx may just have been handing one over.
+            quiet = 0 if any(under_way.values()) else quiet + 1
+            if quiet == 2 or time.monotonic() > deadline:
+                break
+            time.sleep(PAUSE)
+        for entry in self.plan:
+            if under_way.get(entry["name"]):
+                entry["cut"] = under_way[entry["name"]]
 
     def enable(self, processes: list[Process]) -> None:
         """Let the chosen processes and the target start at boot."""
-        kept = {entry["name"]: entry for entry in self.plan if entry["action"] == "keep"}
         units = [process["unit"] for process in processes if not self.is_enabled(process["unit"])]
-        for process in processes:
-            if process["unit"] in units and process["name"] in kept:
-                kept[process["name"]].update(action="enable", reason="did not start at boot")
         target = self.params["target"]
         if target and not self.is_enabled(target):
             units.append(target)
-            self.plan.append({"name": target, "action": "enable", "reason": "did not start at boot"})
+            # Where everything is new, so is the target.
+            if any(self.memory.recall(process["name"]) for process in self.processes):
+                self.note({"name": target}, ENABLE, NOT_AT_BOOT)
         if units and not self.module.check_mode:
             self.systemd.run("enable", *units)
 
@@ -427,33 +320,29 @@ class Run:
     def stopped_together(self) -> None:
         units = []
         for process in self.processes:
-            action, _reason = self.decide(process)
-            common = [part for part in self.changed_parts(process) if part in process["together"]]
-            if action == "restart" and common and self.memory.recall(process["name"]):
+            action, reason = self.decide(process)
+            if action == STOP_START:
                 units.append(process["unit"])
-                self.note(process, "stop", f"{' and '.join(common)} changed for several processes at once")
+                self.note(process, STOP, reason)
         for process in self.old_processes():
             if process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
                 units.append(process["unit"])
-                self.note(process, "stop", "is no longer planned, and its duty passes to others")
+                self.note(process, STOP, DUTY_PASSES)
         if units and not self.module.check_mode:
             self.systemd.run("stop", *units)
 
     def old_processes(self) -> list[Process]:
-        """What is remembered and no longer planned."""
-        planned = {process["name"] for process in self.processes}
-        blank = {"unit": "", "listen": None, "yields": False}
-        return [{**blank, **self.memory.recall(name), "name": name} for name in self.memory if name not in planned]
+        return old_processes(
+            [process["name"] for process in self.processes], {name: self.memory.recall(name) for name in self.memory}
+        )
 
     def retired(self) -> None:
         old = self.old_processes()
         for process in old:
-            self.note(process, "retire", "is no longer planned")
+            self.note(process, RETIRE, NOT_PLANNED)
         if not old or self.module.check_mode:
             return
-        deadline = time.monotonic() + self.params["drain"]
-        while any(connections_to(process["listen"]) for process in old) and time.monotonic() < deadline:
-            time.sleep(PAUSE)
+        self.drain([dict(process, probe={key: process[key] for key in ("listen", "metrics")}) for process in old])
         units = [process["unit"] for process in old if process["unit"]]
         if units:
             self.systemd.run("disable", "--now", *units)
@@ -474,6 +363,7 @@ def main() -> None:
                     "unit": {"type": "str", "required": True},
                     "parts": {"type": "dict", "default": {}},
                     "together": {"type": "list", "elements": "str", "default": []},
+                    "serves": {"type": "list", "elements": "str", "default": []},
                     "yields": {"type": "bool", "default": False},
                     "wave": {"type": "int", "default": 0},
                     "probe": {"type": "dict", "default": {}},
@@ -484,20 +374,20 @@ def main() -> None:
             "version_of": {"type": "path"},
             # A folder's name is no secret.
             "secrets": {"type": "path", "no_log": False},
-            "state": {"type": "str", "choices": ["started", "stopped_together", "retired"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "stopped_together", "retired", "ready"], "default": "started"},
             "only": {"type": "list", "elements": "str"},
+            "forced": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 120},
-            "drain": {"type": "int", "default": 45},
+            "drain": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
-    # No systemctl, no processes: so a bare host under check mode is told about, not tripped over.
     run = Run(module)
     try:
         getattr(run, module.params["state"])()
     except Failure as error:
         module.fail_json(msg=str(error), plan=run.plan)
-    module.exit_json(changed=any(entry["action"] != "keep" for entry in run.plan), plan=run.plan)
+    module.exit_json(changed=any(entry["action"] != KEEP for entry in run.plan), plan=run.plan)
 
 
 if __name__ == "__main__":

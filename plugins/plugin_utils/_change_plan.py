@@ -16,7 +16,26 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from ..module_utils._worker_types import BY_NAME, TABLE, WorkerType
+from ..module_utils._process_changes import (
+    DUTY_PASSES,
+    ENABLE,
+    KEEP,
+    NEW,
+    NOT_AT_BOOT,
+    NOT_PLANNED,
+    NOT_RUNNING,
+    RELEASE,
+    RELOAD,
+    RETIRE,
+    RUNNING,
+    SECRETS,
+    START,
+    STOP_START,
+    decide,
+    old_processes,
+    with_host_parts,
+)
+from ..module_utils._worker_types import BY_NAME, ORDER, TABLE, WorkerType
 from ._homeserver import base_config, log_config, shared_config, worker_config
 from ._topology import processes
 
@@ -25,8 +44,9 @@ SHARED = "shared settings"
 WRITERS = "stream writers"
 DUTIES = "duties"
 UNIT = "unit"
-# Known to the host only; the module `processes` looks.
-SECRETS = "secrets"
+NGINX = "nginx"
+# What nginx's files stand for after the playbook `roll_back`, which hands this to the module `files`.
+ROLLED_BACK = "rolled back: the main process takes what it can"
 
 # Two writers of one stream at a time, or one that another process still looks for at its old place, lose data: when these
 # differ, all processes concerned stop before the first one starts.
@@ -42,20 +62,21 @@ _DUTY_KEYS = (
 )
 
 
-def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> list[dict[str, Any]]:
+def process_states(plan: dict[str, Any], host: str, units: dict[str, str], in_table_order: bool = False) -> list[dict[str, Any]]:
     """How the processes on ``host`` shall run, main first.
 
     Args:
         plan: the topology.
         host: inventory name.
         units: text of the unit files, ``{'main': …, 'worker': …}``.
+        in_table_order: whether processes of one type restart, and are ready, before those of the next are touched. Else those with
+            an odd number do so before those with an even one.
 
     Returns:
-        A list of ``{name, unit, parts, together, yields, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
-        parts whose change needs all processes concerned to stop first), ``yields`` (whether it must be gone, when it is no longer
-        planned, before its duty is taken up elsewhere), ``wave`` (0 or 1: members of a pool never restart at
-        once), ``probe`` (how to ask whether it is ready: ``listen``, ``metrics``,
-        ``client``, ``replicates``).
+        A list of ``{name, unit, parts, together, serves, yields, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
+        parts whose change needs all processes concerned to stop first), ``serves`` (the pools in which nginx asks it),
+        ``yields`` (whether it must be gone, when it is no longer planned, before its duty is taken up elsewhere), ``wave`` (those of a
+        lower one come first), ``probe`` (how to ask whether it is ready: ``listen``, ``metrics``, ``client``, ``replicates``).
     """
     read = _read_on(plan, host)
     states = []
@@ -66,8 +87,9 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
                 "unit": process["unit"],
                 "parts": _parts(plan, process, units, read),
                 "together": list(TOGETHER_OF_SENDERS if "federation_sender" in process["types"] else TOGETHER),
+                "serves": [pool for pool, names in plan["pools"].items() if process["name"] in names],
                 "yields": any(_yields(BY_NAME[name]) for name in process["types"] if name in BY_NAME),
-                "wave": (process["number"] - 1) % 2,
+                "wave": ORDER.get(process["types"][0], 0) if in_table_order else (process["number"] - 1) % 2,
                 "probe": {
                     "listen": process["listen"],
                     "metrics": process["metrics"],
@@ -80,27 +102,95 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str]) -> li
     return states
 
 
-def change_report(entries: list[dict[str, Any]]) -> list[str]:
-    """What a run did with the processes of a host, as lines to read: the changes first, then how many were kept.
+def change_plan(
+    plan: dict[str, Any],
+    host: str,
+    units: dict[str, str],
+    seen: dict[str, Any],
+    release: str = "",
+    nginx_files: dict[str, str] | None = None,
+    forced: list[str] | None = None,
+    only: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """What a run is going to do with the processes and with nginx on ``host``.
 
     Args:
-        entries: ``{name, action, reason}`` in the order in which it happened, as the module ``processes`` returns them in
-            ``plan``. A process that was stopped to be started again was restarted, for the reason for which it was stopped.
+        plan: the topology.
+        host: inventory name.
+        units: text of the unit files, ``{'main': …, 'worker': …}``.
+        seen: what the module ``processes_info`` returned for the host.
+        release: the release that the processes shall run, in any spelling of a package manager; '' for the installed one.
+        nginx_files: path and SHA-256 of each file that nginx shall read; None where nginx is not on the host.
+        forced: names of processes that shall restart in any case.
+        only: names of the processes that the run is about; all when None.
+
+    Returns:
+        A list of ``name``, ``action`` (one of those of ``_process_changes``), ``reason``, ``stops`` (whether it stops before anything
+        starts); of a process that runs also ``release`` (what it runs), ``upgraded`` (whether that changes) and ``serves`` (the pools
+        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``.
     """
-    told: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        before = told.get(entry["name"])
-        if before and before["action"] == "stop":
-            action = entry["action"] if entry["action"] == "retire" else "restart"
-            entry = {**before, "action": action}
-        told[entry["name"]] = entry
-    changes = [entry for entry in told.values() if entry["action"] != "keep"]
-    width = max((len(entry["name"]) for entry in changes), default=0)
-    lines = [f"{entry['action']:<8} {entry['name']:<{width}}  {entry['reason']}".rstrip() for entry in changes]
-    kept = len(told) - len(changes)
-    if kept:
-        lines.append(f"{kept} process{'es' if kept > 1 else ''} kept as {'they are' if kept > 1 else 'it is'}")
-    return lines or ["no processes here"]
+    entries: list[dict[str, Any]] = []
+    wanted = _release(release, seen["release"])
+    states = process_states(plan, host, units)
+    for state in states:
+        name = state["name"]
+        if only is not None and name not in only:
+            continue
+        remembered = seen["remembered"].get(name, {})
+        process = with_host_parts(state, wanted, seen["stamp"])
+        action, reason = decide(process, seen["units"].get(state["unit"], {}), remembered, forced=name in (forced or []))
+        entry = {"name": name, "action": action, "reason": reason, "stops": action == STOP_START}
+        if action != START:
+            before = remembered.get("parts", {}).get(RELEASE, "")
+            entry.update(release=before, upgraded=before not in ("", wanted), serves=remembered.get("serves"))
+        entries.append(entry)
+    if only is None:
+        entries += _target(plan, states, seen)
+        for old in old_processes([state["name"] for state in states], seen["remembered"]):
+            runs = seen["units"].get(old["unit"], {}).get("ActiveState") in RUNNING
+            yields = old["yields"] and runs
+            reason = DUTY_PASSES if yields else NOT_PLANNED
+            entries.append({"name": old["name"], "action": RETIRE, "reason": reason, "stops": yields})
+    if nginx_files is not None:
+        nginx = {"name": NGINX, "stops": False, **_nginx(nginx_files, seen)}
+        # A run about single processes leaves nginx to go by what it has, but for what it needs itself.
+        entries.append(nginx if only is None else {**nginx, "action": KEEP, "reason": ""})
+    return entries
+
+
+def _release(wanted: str, installed: str) -> str:
+    """The release that processes will find: package managers add their own words to it (``1.163.2+bookworm1``, ``1.164.0~rc1``)."""
+    return wanted.replace("~rc", "rc").partition("+")[0].partition("-")[0] or installed
+
+
+def _target(plan: dict[str, Any], states: list[dict[str, Any]], seen: dict[str, Any]) -> list[dict[str, Any]]:
+    target = f"{plan['service']}.target"
+    workers = [state for state in states if state["name"] != "main"]
+    if not workers or seen["units"].get(target, {}).get("UnitFileState") == "enabled":
+        return []
+    # A host on which everything is new need not be told that its target is.
+    fresh = not any(seen["remembered"].get(state["name"]) for state in states)
+    return [] if fresh else [{"name": target, "action": ENABLE, "reason": NOT_AT_BOOT, "stops": False}]
+
+
+def _nginx(files: dict[str, str], seen: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of nginx, by what its files hold and whether it has read them."""
+    written = next(written for manifest, written in seen["written"].items() if manifest.endswith(f"/{NGINX}.json"))
+    rolled_back = written["note"] == ROLLED_BACK
+    changed = sorted(path for path in {*files, *written["files"]} if files.get(path) != written["files"].get(path))
+    action, reason = RELOAD, ""
+    if seen["units"].get("nginx.service", {}).get("ActiveState") not in RUNNING:
+        action, reason = START, NOT_RUNNING if written["files"] else NEW
+    elif written["note"]:
+        reason = written["note"]
+    elif changed:
+        names = sorted({path.rpartition("/")[2] for path in changed})
+        reason = f"{' and '.join(names) if len(names) < 3 else f'{len(names)} files'} changed"
+    elif not written["applied"]:
+        reason = "an earlier run got no further than to write its files"
+    else:
+        action = KEEP
+    return {"action": action, "reason": reason, "rolled_back": rolled_back}
 
 
 def _yields(row: WorkerType) -> bool:

@@ -84,7 +84,8 @@ def nginx_upstreams(topology: dict[str, Any]) -> list[dict[str, Any]]:
 
     Returns:
         A list of ``pool``, ``name`` (of the upstream), ``purpose``, ``balance`` (a directive without ``;``, '' for one
-        server), ``why``, and ``servers``: a list of ``server`` (nginx's own word for the address) and ``worker``.
+        server), ``why``, and ``servers``: a list of ``server`` (nginx's own word for the address), ``worker`` and ``down`` (whether it
+        gets no requests for now; ``_change_steps.interim_topology`` marks it). A ring of ``hash … consistent`` keeps its place.
     """
     prefix = variable_prefix(topology)
     workers = {worker["name"]: worker for worker in topology["workers"]}
@@ -92,6 +93,7 @@ def nginx_upstreams(topology: dict[str, Any]) -> list[dict[str, Any]]:
     for pool, names in topology["pools"].items():
         purpose = BY_NAME[pool].purpose
         pools.append((pool, purpose[0].upper() + purpose[1:], [workers[name] for name in names]))
+    out = topology.get("out", {})
     upstreams = []
     for pool, purpose, processes in pools:
         kind = BY_NAME[pool].balance if pool in BY_NAME else ""
@@ -103,7 +105,9 @@ def nginx_upstreams(topology: dict[str, Any]) -> list[dict[str, Any]]:
                 "purpose": purpose,
                 "balance": BALANCE[kind].replace("{prefix}", prefix) if several else "",
                 "why": BALANCE_WHY[kind] if several else "",
-                "servers": [{"server": _server(one), "worker": one["name"]} for one in processes],
+                "servers": [
+                    {"server": _server(one), "worker": one["name"], "down": one["name"] in out.get(pool, [])} for one in processes
+                ],
             }
         )
     return upstreams
@@ -273,7 +277,7 @@ def explain_route(
 
     Returns:
         ``request``; ``pool`` ('' when nginx asks nobody); ``upstream`` (its name in nginx, or ''); ``workers`` (names);
-        ``servers`` (a list of ``worker``, ``host`` and ``server``); ``balance`` ('user', 'room', 'origin' or ''); ``hash_key``
+        ``servers`` (a list of ``worker``, ``host``, ``server`` and ``down``); ``balance`` ('user', 'room', 'origin' or ''); ``hash_key``
         (the variable of nginx, or ''); ``spread`` (how one of them is chosen, in words); ``fallback`` ('main' or ''); ``stand_in``
         (what happens when none answers, in words); ``endpoint`` (the row that decided, or ''); ``reason``; ``text`` (all of it as
         lines to read).

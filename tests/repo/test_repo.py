@@ -72,7 +72,7 @@ def test_only_the_ground_reads_the_list_of_workers() -> None:
         if path.suffix in {".yml", ".j2"} and "meta" not in path.parts and "defaults" not in path.parts
         if re.search(r"\bsynapse_workers\b", re.sub(r"#.*", "", path.read_text(encoding="utf-8")))
     ]
-    assert readers == ["roles/synapse/tasks/main.yml"]
+    assert readers == ["roles/synapse/tasks/derive.yml"]
 
 
 def test_no_two_types_share_a_port() -> None:

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MODULES = Path(__file__).parents[4] / "plugins" / "modules"
+ROOT = Path(__file__).parents[4]
+MODULES = ROOT / "plugins" / "modules"
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
@@ -25,6 +26,8 @@ def call(module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
+        # As Ansible packs what a module shares with others.
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".cache/collections")},
     )
     assert ended.stdout, ended.stderr
     return json.loads(ended.stdout)

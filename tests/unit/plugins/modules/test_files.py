@@ -90,8 +90,10 @@ def test_what_is_no_longer_wanted_goes_and_the_version_before_is_kept(host: Host
     host.run(host.file("one", "1"), host.file("two", "2"))
     kept = host.run(host.file("one", "1b"), purge=False)
     assert kept["removed_files"] == []
+    assert kept["left_files"] == [str(host.folder / "two")]
     answer = host.run(host.file("one", "1b"))
     assert answer["removed_files"] == [str(host.folder / "two")]
+    assert answer["left_files"] == []
     assert host.listing() == {"one": "1b"}
     previous = host.manifest.with_suffix(".previous")
     assert previous.joinpath(str(host.folder / "one")[1:]).read_text() == "1"
@@ -121,6 +123,20 @@ def test_a_run_that_was_killed_between_two_files_is_mended(host: Host) -> None:
     answer = host.run(host.file("one", "1b"), host.file("two", "2b"))
     assert not answer.get("failed")
     assert host.listing() == {"one": "1b", "two": "2b"}
+
+
+def test_a_note_is_remembered_until_another_takes_its_place(host: Host) -> None:
+    def noted() -> str:
+        return str(json.loads(host.manifest.read_text())["note"])
+
+    host.run(host.file("one", "1"), note="for a while")
+    host.run(state="applied")
+    assert noted() == "for a while"
+    assert not host.run(host.file("one", "1"), check=True)["changed"]
+    assert noted() == "for a while"
+    # The same files, now for good.
+    assert not host.run(host.file("one", "1"))["changed"]
+    assert noted() == ""
 
 
 def test_what_was_written_stays_unapplied_until_somebody_says_so(host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.synapse.workers.plugins.plugin_utils._change_plan import change_report, process_states
+from ansible_collections.synapse.workers.plugins.plugin_utils._change_plan import ROLLED_BACK, change_plan, process_states
 
 from .plans import good_plan
 
@@ -94,17 +94,155 @@ def test_who_must_be_gone_before_others_take_up_its_duty() -> None:
     }
 
 
-def test_a_run_is_told_once_per_process() -> None:
-    entries = [
-        {"name": "main", "action": "stop", "reason": "stream writers changed for several processes at once"},
-        {"name": "typing-1", "action": "stop", "reason": "is no longer planned, and its duty passes to others"},
-        {"name": "main", "action": "start", "reason": "is not running"},
-        {"name": "synchrotron-1", "action": "keep", "reason": ""},
-        {"name": "typing-1", "action": "retire", "reason": "is no longer planned"},
+# What a host tells: by default everything runs as planned, with the release that is installed.
+
+STAMP = "key@1"
+MANIFEST = "/var/lib/synapse-workers/matrix-synapse/nginx.json"
+NGINX_FILES = {"/etc/nginx/conf.d/matrix-synapse.conf": "1", "/etc/nginx/sites-enabled/matrix-synapse.conf": "2"}
+
+
+def host_running(*rows: Any, release: str = "1.163.2") -> dict[str, Any]:
+    """What ``processes_info`` tells of a host on which a run has brought ``rows`` to an end."""
+    planned = states(*rows)
+    remembered = {
+        name: {
+            "unit": state["unit"],
+            "parts": {**state["parts"], "Synapse": release, "secrets": STAMP},
+            "listen": state["probe"]["listen"],
+            "metrics": state["probe"]["metrics"],
+            "serves": state["serves"],
+            "yields": state["yields"],
+        }
+        for name, state in planned.items()
+    }
+    runs = {"ActiveState": "active", "UnitFileState": "enabled"}
+    return {
+        "units": {
+            unit: dict(runs)
+            for unit in [*(state["unit"] for state in planned.values()), "matrix-synapse.target", "nginx.service"]
+        },
+        "remembered": remembered,
+        "release": release,
+        "stamp": STAMP,
+        "written": {MANIFEST: {"files": dict(NGINX_FILES), "applied": True, "note": ""}},
+    }
+
+
+def planned(seen: dict[str, Any], *rows: Any, **options: Any) -> dict[str, tuple[str, str]]:
+    """{name: (action, reason)} of all that does not stay as it is."""
+    options.setdefault("nginx_files", NGINX_FILES)
+    entries = change_plan(good_plan(*rows), "app1", UNITS, seen, **options)
+    return {entry["name"]: (entry["action"], entry["reason"]) for entry in entries if entry["action"] != "keep"}
+
+
+def test_where_everything_is_as_planned_nothing_changes() -> None:
+    assert planned(host_running(*BASE), *BASE) == {}
+
+
+def test_a_new_worker_starts_and_one_that_is_gone_retires() -> None:
+    rows = [{"type": "synchrotron", "count": 3}, *BASE[2:]]
+    assert planned(host_running(*BASE), *rows) == {
+        "synchrotron-3": ("start", "is new"),
+        "client_reader-1": ("retire", "is no longer planned"),
+    }
+
+
+def test_on_a_bare_host_everything_is_new() -> None:
+    bare = {
+        "units": {},
+        "remembered": {},
+        "release": "",
+        "stamp": "",
+        "written": {MANIFEST: {"files": {}, "applied": True, "note": ""}},
+    }
+    value = planned(bare, *BASE)
+    assert set(value.values()) == {("start", "is new")}
+    assert set(value) == {*ALL, "nginx"}
+
+
+def test_what_must_be_gone_first_is_told_apart() -> None:
+    entries = change_plan(good_plan(*BASE[:3], *BASE[4:]), "app1", UNITS, host_running(*BASE))
+    (pusher,) = [entry for entry in entries if entry["name"] == "pusher-1"]
+    assert (pusher["action"], pusher["reason"], pusher["stops"]) == (
+        "retire",
+        "is no longer planned, and its duty passes to others",
+        True,
+    )
+
+
+def test_what_no_longer_runs_starts() -> None:
+    seen = host_running(*BASE)
+    del seen["units"]["matrix-synapse-worker@client_reader-1.service"]
+    assert planned(seen, *BASE) == {"client_reader-1": ("start", "is not running")}
+
+
+def test_writers_stop_before_they_start() -> None:
+    value = planned(host_running(*BASE), *BASE, {"type": "receipts"})
+    assert {name for name, (action, _reason) in value.items() if action == "stop, start"} == set(ALL)
+    assert value["main"] == ("stop, start", "stream writers changed")
+    assert value["receipts-1"] == ("start", "is new")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ("1.164.0", "Synapse 1.163.2 to 1.164.0"),
+        ("1.164.0~rc1+bookworm1", "Synapse 1.163.2 to 1.164.0rc1"),
+        ("1.163.2+bookworm2", ""),
+    ],
+)
+def test_the_release_that_is_wanted_counts(wanted: str, reason: str) -> None:
+    value = planned(host_running(*BASE), *BASE, release=wanted)
+    assert {entry[1] for entry in value.values()} == ({reason} if reason else set())
+    assert set(value) == (set(ALL) if reason else set())
+
+
+def test_replaced_secrets_stop_everything_together() -> None:
+    value = planned({**host_running(*BASE), "stamp": "key@2"}, *BASE)
+    assert value == dict.fromkeys(ALL, ("stop, start", "secrets changed"))
+
+
+def test_who_is_asked_for_restarts_and_nobody_else_is_looked_at() -> None:
+    seen = host_running(*BASE)
+    seen["units"]["nginx.service"]["ActiveState"] = "failed"
+    entries = change_plan(good_plan(*BASE), "app1", UNITS, seen, forced=["synchrotron-2"], only=["synchrotron-2", "pusher-1"])
+    assert [(entry["name"], entry["action"], entry["reason"]) for entry in entries] == [
+        ("synchrotron-2", "restart", "asked for"),
+        ("pusher-1", "keep", ""),
     ]
-    assert change_report(entries) == [
-        "restart  main      stream writers changed for several processes at once",
-        "retire   typing-1  is no longer planned, and its duty passes to others",
-        "1 process kept as it is",
-    ]
-    assert change_report([]) == ["no processes here"]
+    # nor nginx, which is only turned away from them.
+    entries = change_plan(good_plan(*BASE), "app1", UNITS, seen, nginx_files={}, only=["pusher-1"])
+    assert [(entry["name"], entry["action"]) for entry in entries] == [("pusher-1", "keep"), ("nginx", "keep")]
+
+
+def test_what_does_not_start_at_boot_is_enabled() -> None:
+    seen = host_running(*BASE)
+    for unit in ("matrix-synapse.target", "matrix-synapse-worker@pusher-1.service"):
+        seen["units"][unit]["UnitFileState"] = "disabled"
+    expected = ("enable", "did not start at boot")
+    assert planned(seen, *BASE) == {"pusher-1": expected, "matrix-synapse.target": expected}
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ({"files": {**NGINX_FILES, "/etc/nginx/conf.d/matrix-synapse.conf": "0"}}, "matrix-synapse.conf changed"),
+        ({"files": {}}, "matrix-synapse.conf changed"),
+        ({"files": {**NGINX_FILES, "/etc/nginx/conf.d/old.conf": "3"}}, "old.conf changed"),
+        ({"files": {f"/etc/nginx/{number}": "" for number in range(3)}}, "4 files changed"),
+        ({"applied": False}, "an earlier run got no further than to write its files"),
+        ({"note": "a run ended while workers got no requests"}, "a run ended while workers got no requests"),
+        ({"note": ROLLED_BACK}, ROLLED_BACK),
+    ],
+)
+def test_nginx_reloads_when_it_has_something_to_read(written: dict[str, Any], reason: str) -> None:
+    seen = host_running(*BASE)
+    seen["written"][MANIFEST].update(written)
+    assert planned(seen, *BASE) == {"nginx": ("reload", reason)}
+
+
+def test_nginx_that_does_not_run_starts() -> None:
+    seen = host_running(*BASE)
+    seen["units"]["nginx.service"]["ActiveState"] = "failed"
+    assert planned(seen, *BASE) == {"nginx": ("start", "is not running")}
+    assert planned(seen, *BASE, nginx_files=None) == {}

@@ -181,8 +181,8 @@ def test_a_route_is_explained() -> None:
         "upstream": "matrix_synapse_synchrotron",
         "workers": ["synchrotron-1", "synchrotron-2"],
         "servers": [
-            {"server": "10.0.0.1:11100", "worker": "synchrotron-1", "host": "app1"},
-            {"server": "10.0.0.1:11101", "worker": "synchrotron-2", "host": "app1"},
+            {"server": "10.0.0.1:11100", "worker": "synchrotron-1", "down": False, "host": "app1"},
+            {"server": "10.0.0.1:11101", "worker": "synchrotron-2", "down": False, "host": "app1"},
         ],
         "balance": "user",
         "hash_key": "$matrix_synapse_user",

@@ -1,11 +1,11 @@
-"""Filter synapse.workers.change_report: glue over ``plugin_utils/_change_plan.py``.
+"""Filter synapse.workers.not_rolled_out: glue over ``plugin_utils/_change_words.py``.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
 
 from __future__ import annotations
 
-from ..plugin_utils._change_plan import change_report
+from ..plugin_utils._change_words import not_rolled_out
 from ..plugin_utils._glue import as_filter
 
 
@@ -13,4 +13,4 @@ class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, object]:
-        return {"change_report": as_filter("change_report", change_report, list)}
+        return {"not_rolled_out": as_filter("not_rolled_out", not_rolled_out, dict)}

@@ -1,0 +1,102 @@
+"""What a host knows of its processes of Synapse: systemd's view, what each was started with, the installed release.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from typing import Any, Dict, Iterator, List
+
+PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+
+
+class Failure(Exception):
+    """Something did not come up; str() is for the operator."""
+
+
+class Systemd:
+    """systemctl, with as few calls as there are questions."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def run(self, *words: str, check: bool = True) -> str:
+        """What systemctl prints; a Failure when it fails and ``check`` is set."""
+        code, out, err = self.module.run_command(["systemctl", *words])
+        if code and check:
+            raise Failure("systemctl {}: {}".format(" ".join(words), err.strip() or out.strip()))
+        return str(out)
+
+    def show(self, units: List[str]) -> Dict[str, Dict[str, str]]:
+        """{unit: {property: value}} of units, in one call; of patterns those units that are loaded."""
+        # No systemctl, no processes: so a bare host under check mode is told about, not tripped over.
+        if not units or not self.module.get_bin_path("systemctl"):
+            return {}
+        out = self.run("show", "--property=" + ",".join(PROPERTIES), *units, check=False)
+        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n") if block]
+        return {block["Id"]: block for block in blocks}
+
+    def last_words(self, unit: str) -> str:
+        """The end of the unit's journal: what an operator would look up next."""
+        _code, out, _err = self.module.run_command(["journalctl", "--unit", unit, "--lines=12", "--no-pager", "--output=cat"])
+        return str(out).strip()
+
+
+class Memory:
+    """What each process was started with: a file of JSON per process."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, name + ".json")
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), "*.json"))):
+            yield os.path.basename(path)[: -len(".json")]
+
+    def recall(self, name: str) -> Dict[str, Any]:
+        """What is remembered of a process; empty when that is nothing, or damaged."""
+        try:
+            with open(self._path(name)) as stream:
+                data = json.load(stream)
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def remember(self, process: Dict[str, Any]) -> None:
+        """That ``process`` runs, and what it was started with."""
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder, 0o755)
+        data = {
+            "unit": process["unit"],
+            "parts": process["parts"],
+            "listen": process["probe"].get("listen"),
+            "metrics": process["probe"].get("metrics"),
+            "serves": process["serves"],
+            "yields": process["yields"],
+        }
+        temporary = self._path(process["name"]) + ".new"
+        with open(temporary, "w") as stream:
+            json.dump(data, stream, indent=1, sort_keys=True)
+        os.rename(temporary, self._path(process["name"]))
+
+    def forget(self, name: str) -> None:
+        """That there is such a process."""
+        if os.path.exists(self._path(name)):
+            os.unlink(self._path(name))
+
+
+def installed_release(venv: str) -> str:
+    """The release in the virtual environment, read from its package folder (starting Python would cost more); '' for none."""
+    found = glob.glob(os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "matrix_synapse-*.dist-info"))
+    return os.path.basename(found[0])[len("matrix_synapse-") : -len(".dist-info")] if len(found) == 1 else ""
+
+
+def stamp_of(folder: str) -> str:
+    """Names and times of change of the files in a folder: another text when one was replaced."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return " ".join(f"{name}@{os.stat(os.path.join(folder, name)).st_mtime_ns}" for name in names)

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: processes_info
+short_description: Look at Synapse's processes on a host
+version_added: 0.1.0
+author:
+  - synapse.workers contributors
+description:
+  - Tells in one step all that a plan of changes needs to know of a host, and changes nothing.
+  - What is to be done follows from it on the controller, by the filter P(synapse.workers.change_plan#filter).
+options:
+  units:
+    description: systemd units to look at; shell patterns find those that are loaded.
+    type: list
+    elements: str
+    default: []
+  memory:
+    description: Folder in which the module M(synapse.workers.processes) remembers what each process was started with.
+    type: path
+    required: true
+  version_of:
+    description: Folder of the virtual environment whose release is told.
+    type: path
+  secrets:
+    description: Folder of the secrets. What they hold is not looked at.
+    type: path
+  manifests:
+    description: Memories of the module M(synapse.workers.files).
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look at the processes
+  synapse.workers.processes_info:
+    units: [matrix-synapse.service, 'matrix-synapse-worker@*.service']
+    memory: /var/lib/synapse-workers/matrix-synapse/processes
+    version_of: /opt/venvs/matrix-synapse
+  register: seen
+"""
+
+RETURN = r"""
+units:
+  description: For each unit that systemd has loaded some of its properties, such as C(ActiveState).
+  returned: always
+  type: dict
+remembered:
+  description: For each process what it was started with.
+  returned: always
+  type: dict
+release:
+  description: Release of Synapse in O(version_of), empty when there is none.
+  returned: always
+  type: str
+stamp:
+  description: A text that is another one after a file in O(secrets) was replaced.
+  returned: always
+  type: str
+written:
+  description: >-
+    For each manifest C(files) (path and SHA-256 of what stands there now, empty when that is nothing), C(applied) and C(note).
+  returned: always
+  type: dict
+"""
+
+import hashlib
+import json
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.synapse.workers.plugins.module_utils._process_host import Memory, Systemd, installed_release, stamp_of
+
+
+def read(path: str) -> bytes | None:
+    """Content, or None when it cannot be had."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def written(manifest: str) -> Dict[str, Any]:
+    """What the module `files` remembers, and what has become of the files."""
+    try:
+        known = json.loads(read(manifest) or b"{}")
+        paths = list(known.get("files", []))
+    except (ValueError, AttributeError, TypeError):
+        # The module `files` refuses to go on by a damaged one, in words.
+        known, paths = {}, []
+    contents = {path: read(path) for path in paths}
+    return {
+        "files": {path: hashlib.sha256(data).hexdigest() if data is not None else "" for path, data in contents.items()},
+        "applied": bool(known.get("applied", True)),
+        "note": str(known.get("note", "")),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "str", "default": []},
+            "memory": {"type": "path", "required": True},
+            "version_of": {"type": "path"},
+            # A folder's name is no secret.
+            "secrets": {"type": "path", "no_log": False},
+            "manifests": {"type": "list", "elements": "path", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    memory = Memory(params["memory"])
+    module.exit_json(
+        changed=False,
+        units=Systemd(module).show(params["units"]),
+        remembered={name: memory.recall(name) for name in memory},
+        release=installed_release(params["version_of"]) if params["version_of"] else "",
+        stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
+        written={path: written(path) for path in params["manifests"]},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""In which order processes are started and restarted, and where nginx sends their requests meanwhile.
+
+A process of Synapse cuts its requests when it is told to stop (``synapse/app/_base.py``, release 1.163.2, knows no way to wait for
+them), so it has to be without any by then: nginx marks it ``down``, what is under way ends, and only then it restarts. Marking
+costs a reload, and each reload closes idle connections of clients; hence as few steps as keep every pool alive, whatever the
+number of workers.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..module_utils._process_changes import ENABLE, RESTART, START, STOP_START
+from ..module_utils._worker_types import BY_NAME, parse_version
+
+
+def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The steps from the processes that run to those that are planned; what has to stop together has been stopped.
+
+    The main process first: workers of a new release may ask it for something new, it asks nothing of them. Then what does not
+    run, which takes nobody's capacity away. Then, of what runs, the workers that others can stand in for, in waves that leave
+    each pool the larger half of its members, or the main process; and at last, one by one, those that nobody can stand in for.
+
+    Args:
+        topology: ``synapse_topology``.
+        plans: inventory name → what ``change_plan`` returns for that host.
+
+    Returns:
+        A list of ``label`` (words for the name of a task); ``processes`` ({host: names}); ``turn`` (whether nginx has to be turned
+        before), ``out`` ({pool: names of workers that nginx does not ask during the step}) and ``version`` (release whose routes hold
+        meanwhile); ``drain`` (whether requests under way come to an end, as no new ones come); ``in_table_order`` (whether
+        one type follows the other, so that a release that does not work is met at the first); and ``unserved`` (worker types,
+        or ``main``, whose requests nobody answers during the step).
+    """
+    entries = {entry["name"]: entry for plan in plans.values() for entry in plan}
+    everyone = [topology["main"], *topology["workers"]]
+    steps = []
+    main = _action(entries, "main")
+    if main in (START, STOP_START, RESTART):
+        # What has stopped is missed already.
+        steps.append(_step("the main process", [topology["main"]], unserved=["main"] if main == RESTART else []))
+    starting = [process for process in everyone if _action(entries, process["name"]) in (START, STOP_START, ENABLE)]
+    starting = [process for process in starting if process["name"] != "main" or main == ENABLE]
+    targets = [host for host, plan in plans.items() if any(entry["name"].endswith(".target") for entry in plan)]
+    if starting or targets:
+        steps.append(_step("what does not run", starting))
+        for host in targets:
+            steps[-1]["processes"].setdefault(host, [])
+    return [*steps, *_restarts(topology, entries, _older_version(topology["version"], entries))]
+
+
+def _restarts(topology: dict[str, Any], entries: dict[str, dict[str, Any]], version: str) -> Iterator[dict[str, Any]]:
+    pending = [worker for worker in topology["workers"] if _action(entries, worker["name"]) == RESTART]
+    upgraded = any(entries[worker["name"]].get("upgraded") for worker in pending)
+    waves = _waves(topology, [worker for worker in pending if _can_be_spared(topology, worker)])
+    groups = [(f"wave {number} of {len(waves)}", wave) for number, wave in enumerate(waves, 1)]
+    groups += [(worker["name"], [worker]) for worker in pending if not _can_be_spared(topology, worker)]
+    before: dict[str, list[str]] = {}
+    for number, (label, processes) in enumerate(groups):
+        away = processes if number < len(waves) else []
+        # Without a wave nginx keeps its old files until everything has restarted.
+        out = _out(topology, away, pending, entries) if waves else {}
+        step = _step(label, processes, [] if away else _unserved(topology, processes[0]))
+        step.update(turn=out != before, out=out, version=version, drain=bool(away), in_table_order=upgraded)
+        yield step
+        before = out
+        pending = [worker for worker in pending if worker not in processes]
+
+
+def interim_topology(topology: dict[str, Any], out: dict[str, list[str]], version: str = "") -> dict[str, Any]:
+    """``topology`` as nginx has to see it while some workers get no requests.
+
+    Args:
+        topology: ``synapse_topology``.
+        out: {pool: names of its workers that are not asked}.
+        version: the release whose routes hold meanwhile; '' for that of the topology.
+
+    Returns:
+        The same shape with ``out`` besides. A pool without a member left is gone where the main process can stand in: its
+        requests then go the way of those whose type is not planned. Where nobody can, the pool stays as it was.
+    """
+    pools, marked = {}, {}
+    for pool, names in topology["pools"].items():
+        absent = [name for name in names if name in out.get(pool, [])]
+        if len(absent) == len(names):
+            if BY_NAME[pool].fallback_to_main:
+                continue
+            absent = []
+        pools[pool] = names
+        if absent:
+            marked[pool] = absent
+    return {**topology, "pools": pools, "out": marked, "version": version or topology["version"]}
+
+
+def rolled_back(topology: dict[str, Any]) -> dict[str, Any]:
+    """``topology`` as nginx has to see it while the main process takes all that it can.
+
+    Writers of streams, media workers and single sign-on keep their requests: the main process refuses those as long as the
+    settings name the workers.
+    """
+    return interim_topology(topology, topology["pools"])
+
+
+def _action(entries: dict[str, dict[str, Any]], name: str) -> str:
+    return str(entries[name]["action"]) if name in entries else ""
+
+
+def _pools_of(topology: dict[str, Any], name: str) -> list[str]:
+    """The pools in which nginx asks a worker."""
+    return [pool for pool, names in topology["pools"].items() if name in names]
+
+
+def _can_be_spared(topology: dict[str, Any], worker: dict[str, Any]) -> bool:
+    """Whether others answer while the worker restarts: siblings or the main process, in each of its pools."""
+    if worker["streams"] and not _pools_of(topology, worker["name"]):
+        # Events of its rooms wait for an event persister.
+        return False
+    return all(len(topology["pools"][pool]) > 1 or BY_NAME[pool].fallback_to_main for pool in _pools_of(topology, worker["name"]))
+
+
+def _waves(topology: dict[str, Any], workers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """``workers`` in as few waves as leave no pool without a member that was not all by itself anyway."""
+    members = {**topology["pools"]}
+    for worker in workers:
+        if not _pools_of(topology, worker["name"]):
+            # Without requests, but two with one duty still do not pause at once.
+            members[worker["types"][0]] = [one["name"] for one in topology["workers"] if worker["types"][0] in one["types"]]
+    waves: list[list[dict[str, Any]]] = [[], []]
+    taken: list[dict[str, int]] = [{}, {}]
+    for worker in workers:
+        pools = [pool for pool, names in members.items() if worker["name"] in names]
+        wave = min(
+            (number for number in range(len(waves)) if _fits(pools, members, taken[number])),
+            # The emptiest for its pools; of two, the shorter one.
+            key=lambda number: (max(taken[number].get(pool, 0) for pool in pools), len(waves[number])),
+            default=len(waves),
+        )
+        if wave == len(waves):
+            waves.append([])
+            taken.append({})
+        waves[wave].append(worker)
+        for pool in pools:
+            taken[wave][pool] = taken[wave].get(pool, 0) + 1
+    return [wave for wave in waves if wave]
+
+
+def _fits(pools: list[str], members: dict[str, list[str]], taken: dict[str, int]) -> bool:
+    """Whether one more may be out: half of a pool, rounded up, but never all of several."""
+    return all(
+        len(members[pool]) == 1 or taken.get(pool, 0) + 1 <= min((len(members[pool]) + 1) // 2, len(members[pool]) - 1)
+        for pool in pools
+    )
+
+
+def _step(label: str, processes: Iterable[dict[str, Any]], unserved: list[str] | None = None) -> dict[str, Any]:
+    hosts: dict[str, list[str]] = {}
+    for process in processes:
+        hosts.setdefault(process["host"], []).append(process["name"])
+    return {
+        "label": label,
+        "processes": hosts,
+        "turn": False,
+        "out": {},
+        "version": "",
+        "drain": False,
+        "in_table_order": False,
+        "unserved": unserved or [],
+    }
+
+
+def _out(
+    topology: dict[str, Any],
+    away: list[dict[str, Any]],
+    pending: list[dict[str, Any]],
+    entries: dict[str, dict[str, Any]],
+) -> dict[str, list[str]]:
+    """{pool: workers} that get no requests: those that restart now, and whoever has yet to learn of a duty by its restart."""
+    out = {}
+    for pool, members in topology["pools"].items():
+        names = {worker["name"] for worker in away}
+        names |= {worker["name"] for worker in pending if pool not in _served(entries[worker["name"]], pool)}
+        if absent := [name for name in members if name in names]:
+            out[pool] = absent
+    return out
+
+
+def _unserved(topology: dict[str, Any], worker: dict[str, Any]) -> list[str]:
+    """What nobody answers while a worker restarts that cannot be spared."""
+    return [
+        name
+        for name in worker["types"]
+        if (topology["pools"].get(name) == [worker["name"]] and not BY_NAME[name].fallback_to_main)
+        or (BY_NAME[name].streams and not BY_NAME[name].takes_requests)
+    ]
+
+
+def _served(entry: dict[str, Any], pool: str) -> list[str]:
+    """The pools that a process has answered for so far; what nobody remembers is taken for unchanged."""
+    serves = entry.get("serves")
+    return [pool] if serves is None else serves
+
+
+def _older_version(version: str, entries: dict[str, dict[str, Any]]) -> str:
+    """The oldest release among those that run and the planned one: all of them know its routes, newer ones only some."""
+    found = [(parsed, text) for text in [version, *_releases(entries)] if text and (parsed := parse_version(text))]
+    return min(found)[1] if found else version
+
+
+def _releases(entries: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for entry in entries.values():
+        yield entry.get("release") or ""
