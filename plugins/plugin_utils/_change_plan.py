@@ -36,6 +36,7 @@ from ..module_utils._process_changes import (
     with_host_parts,
 )
 from ..module_utils._worker_types import BY_NAME, ORDER, TABLE, WorkerType
+from ._change_steps import ROLLED_BACK
 from ._homeserver import base_config, log_config, shared_config, worker_config
 from ._topology import processes
 
@@ -45,8 +46,6 @@ WRITERS = "stream writers"
 DUTIES = "duties"
 UNIT = "unit"
 NGINX = "nginx"
-# What nginx's files stand for after the playbook `roll_back`, which hands this to the module `files`.
-ROLLED_BACK = "rolled back: the main process takes what it can"
 
 # Two writers of one stream at a time, or one that another process still looks for at its old place, lose data: when these
 # differ, all processes concerned stop before the first one starts.

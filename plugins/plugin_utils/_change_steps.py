@@ -16,6 +16,10 @@ from typing import Any
 from ..module_utils._process_changes import ENABLE, RESTART, START, STOP_START
 from ..module_utils._worker_types import BY_NAME, parse_version
 
+# Why nginx sees another topology than the plan's: remembered beside its files, and told by the next run.
+LEFT_OUT = "a run ended while workers got no requests"
+ROLLED_BACK = "rolled back: the main process takes what it can"
+
 
 def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The steps from the processes that run to those that are planned; what has to stop together has been stopped.
@@ -79,8 +83,9 @@ def interim_topology(topology: dict[str, Any], out: dict[str, list[str]], versio
         version: the release whose routes hold meanwhile; '' for that of the topology.
 
     Returns:
-        The same shape with ``out`` besides. A pool without a member left is gone where the main process can stand in: its
-        requests then go the way of those whose type is not planned. Where nobody can, the pool stays as it was.
+        The same shape, with ``out`` as above and ``note`` (why it is not the plan's, in words; '' when it is). A pool without a member
+        left is gone where the main process can stand in: its requests then go the way of those whose type is not planned.
+        Where nobody can, the pool stays as it was.
     """
     pools, marked = {}, {}
     for pool, names in topology["pools"].items():
@@ -92,7 +97,8 @@ def interim_topology(topology: dict[str, Any], out: dict[str, list[str]], versio
         pools[pool] = names
         if absent:
             marked[pool] = absent
-    return {**topology, "pools": pools, "out": marked, "version": version or topology["version"]}
+    note = LEFT_OUT if marked or len(pools) < len(topology["pools"]) else ""
+    return {**topology, "pools": pools, "out": marked, "version": version or topology["version"], "note": note}
 
 
 def rolled_back(topology: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +107,7 @@ def rolled_back(topology: dict[str, Any]) -> dict[str, Any]:
     Writers of streams, media workers and single sign-on keep their requests: the main process refuses those as long as the
     settings name the workers.
     """
-    return interim_topology(topology, topology["pools"])
+    return {**interim_topology(topology, topology["pools"]), "note": ROLLED_BACK}
 
 
 def _action(entries: dict[str, dict[str, Any]], name: str) -> str:

@@ -31,10 +31,7 @@ def announced(topology: dict[str, Any], plans: Plans) -> Plans:
     if not any(step["turn"] for step in change_steps(topology, plans)):
         return plans
     turned = {"name": NGINX, "action": RELOAD, "reason": "sends nothing to workers while they restart"}
-    return {
-        host: [turned if _can_be_turned(entry) else entry for entry in entries]
-        for host, entries in plans.items()
-    }
+    return {host: [turned if _can_be_turned(entry) else entry for entry in entries] for host, entries in plans.items()}
 
 
 def _can_be_turned(entry: dict[str, Any]) -> bool:

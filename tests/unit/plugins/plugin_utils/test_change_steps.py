@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import BY_NAME
-from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps import change_steps, interim_topology, rolled_back
+from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps import (
+    LEFT_OUT,
+    ROLLED_BACK,
+    change_steps,
+    interim_topology,
+    rolled_back,
+)
 from ansible_collections.synapse.workers.plugins.plugin_utils._nginx import explain_route, nginx_locations, nginx_upstreams
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,3 +187,11 @@ def test_a_pool_whose_members_are_all_out_stays_where_nobody_can_stand_in() -> N
     value = interim_topology(topology, {"typing": ["typing-1"], "synchrotron": ["synchrotron-2"]})
     assert value["pools"] == topology["pools"]
     assert value["out"] == {"synchrotron": ["synchrotron-2"]}
+
+
+def test_only_what_differs_from_the_plan_has_a_note() -> None:
+    topology = good_plan({"type": "synchrotron", "count": 2}, {"type": "client_reader"})
+    assert interim_topology(topology, {})["note"] == ""
+    assert interim_topology(topology, {"client_reader": ["client_reader-1"]})["note"] == LEFT_OUT
+    assert interim_topology(topology, {"synchrotron": ["synchrotron-1"]})["note"] == LEFT_OUT
+    assert rolled_back(topology)["note"] == ROLLED_BACK
