@@ -22,7 +22,7 @@ def differing(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
-# The scenario `rescale` has hundreds.
+# A scenario with a worker of every type has enough to do.
 FEW = Size(quiet=2, devices=5, rooms=1, talkers=3, pace=0.3)
 PAIR = ["synchrotron-2", "synchrotron-3"]
 
