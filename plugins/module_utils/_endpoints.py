@@ -618,17 +618,32 @@ def area_of(target: str) -> str:
     return ""
 
 
-def matching_row(method: str, target: str, rows: Sequence[Endpoint]) -> Optional[Endpoint]:
-    """The first row that means a request; ``target`` is the raw request target, query included."""
-    path, mark, query = target.partition("?")
+def candidates(method: str, path: str, rows: Sequence[Endpoint]) -> List[Endpoint]:
+    """The rows that mean a method and a raw path without its query, up to the first that holds for every query."""
     wanted = "GET" if method == "HEAD" else method
-    area = area_of(target)
+    area = area_of(path)
+    found = []
     for row in rows:
         if row.area != area or wanted not in row.methods or not _compiled(row.pattern).fullmatch(path):
             continue
-        if not row.query or _compiled(QUERIES[row.query].pattern).match(mark + query):
+        found.append(row)
+        if not row.query:
+            break
+    return found
+
+
+def first_for(rows: Iterable[Endpoint], query: str) -> Optional[Endpoint]:
+    """The first row whose condition holds for ``?query`` (or '' where there is none)."""
+    for row in rows:
+        if not row.query or _compiled(QUERIES[row.query].pattern).match(query):
             return row
     return None
+
+
+def matching_row(method: str, target: str, rows: Sequence[Endpoint]) -> Optional[Endpoint]:
+    """The first row that means a request; ``target`` is the raw request target, query included."""
+    path, mark, query = target.partition("?")
+    return first_for(candidates(method, path, rows), mark + query)
 
 
 def route(

@@ -1,0 +1,229 @@
+"""A day of requests whose true counts are known, as nginx and Synapse would log them.
+
+The proportions of ``DAY`` are those of a server of 2020 with 400 users and 4,500 rooms, whose administrator counted 9,998,816
+requests in a day, nine of ten of them ``/sync``; how the tenth divides among the other types is ours.
+What a request is, is written beside it by hand; nothing here asks the code under test.
+
+``bench/access_log/traffic.py LINES FILE`` writes one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+DAY = 9_998_816
+"""Requests of that day."""
+SEVEN = (
+    "synchrotron",
+    "federation_reader",
+    "media_repository",
+    "client_reader",
+    "user_dir",
+    "frontend_proxy",
+    "event_creator",
+)
+"""The worker types that Synapse had then. What none of them serves is the main process's."""
+
+
+class Kind(NamedTuple):
+    """One kind of request and how often a day brings it."""
+
+    count: int
+    """Of ``DAY``."""
+    pool: str
+    """Which of ``SEVEN`` serves it, or ``main``."""
+    method: str
+    target: str
+    """As the client sends it; ``{name}`` is filled in."""
+    endpoint: str
+    """What the endpoint table calls the path, or '' where it has no row."""
+    status: int = 200
+
+
+CLIENT = "/_matrix/client"
+FED = "/_matrix/federation"
+# What Element sends (percent-encoded filter, then since) and what other clients do.
+KINDS: tuple[Kind, ...] = (
+    Kind(7_435_206, "synchrotron", "GET", f"{CLIENT}/r0/sync?filter={{small}}&timeout=30000&since={{since}}", "{r0}/sync"),
+    Kind(
+        1_350_000,
+        "synchrotron",
+        "GET",
+        f"{CLIENT}/r0/sync?filter=%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A20%7D%7D%7D&timeout=30000&since={{since}}"
+        "&set_presence=unavailable",
+        "{r0}/sync",
+    ),
+    Kind(212_000, "synchrotron", "GET", f"{CLIENT}/r0/sync?since={{since}}&timeout=0", "{r0}/sync"),
+    Kind(2_000, "synchrotron", "GET", f"{CLIENT}/r0/sync?since={{since}}&timeout=0&full_state=false", "{r0}/sync"),
+    Kind(9_300, "synchrotron", "GET", f"{CLIENT}/r0/sync?filter={{small}}&timeout=0", "{r0}/sync, first"),
+    Kind(310, "synchrotron", "GET", f"{CLIENT}/r0/sync?since={{since}}&full_state=true", "{r0}/sync, first"),
+    Kind(12_600, "synchrotron", "GET", f"{CLIENT}/api/v1/events?from={{since}}&timeout=30000", "{v1}/events"),
+    Kind(420, "synchrotron", "GET", f"{CLIENT}/api/v1/initialSync?limit=20", "{v1}/initialSync"),
+    Kind(980, "synchrotron", "GET", f"{CLIENT}/r0/rooms/{{room}}/initialSync?limit=20", "{v1}/rooms/{room}/initialSync"),
+    Kind(171_000, "federation_reader", "PUT", f"{FED}/v1/send/{{txn}}", f"{FED}/v1/send/{{txn}}"),
+    Kind(24_000, "federation_reader", "GET", f"{FED}/v1/event/{{event}}", f"{FED}/v1/event/{{event}}"),
+    Kind(18_500, "federation_reader", "GET", f"{FED}/v1/state_ids/{{room}}?event_id={{event}}", f"{FED}/v1/state_ids/{{room}}"),
+    Kind(12_000, "federation_reader", "GET", f"{FED}/v1/backfill/{{room}}?limit=100&v={{event}}", f"{FED}/v1/backfill/{{room}}"),
+    Kind(16_000, "federation_reader", "POST", f"{FED}/v1/get_missing_events/{{room}}", f"{FED}/v1/get_missing_events/{{room}}"),
+    Kind(21_000, "federation_reader", "GET", f"{FED}/v1/query/profile?user_id={{user}}", f"{FED}/v1/query/{{type}}"),
+    Kind(7_300, "federation_reader", "GET", f"{FED}/v1/make_join/{{room}}/{{user}}?ver=5", f"{FED}/v1/make_join/{{room}}/{{user}}"),
+    Kind(109_000, "media_repository", "GET", "/_matrix/media/r0/thumbnail/{server}/{media}?width=96&height=96&method=crop", "media"),
+    Kind(38_000, "media_repository", "GET", "/_matrix/media/r0/download/{server}/{media}", "media"),
+    Kind(3_300, "media_repository", "POST", "/_matrix/media/r0/upload?filename=image.png", "media"),
+    Kind(37_000, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/messages?from={{since}}&limit=20&dir=b", "{v1}/rooms/{room}/messages"),
+    Kind(14_000, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/members?not_membership=leave", "{v1}/rooms/{room}/members"),
+    # The words that the patterns of 2020 meant for `join` and `state`.
+    Kind(20_300, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/joined_members", "{v1}/rooms/{room}/joined_members"),
+    Kind(5_100, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/state", "{v1}/rooms/{room}/state"),
+    Kind(2_900, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/context/{{event}}?limit=8", "{v1}/rooms/{room}/context/{event}"),
+    Kind(23_000, "client_reader", "POST", f"{CLIENT}/r0/keys/query", "{r0}/keys/query"),
+    Kind(31_000, "client_reader", "GET", f"{CLIENT}/versions", "versions"),
+    Kind(6_200, "client_reader", "POST", f"{CLIENT}/r0/login", "{v1}/login"),
+    Kind(4_400, "client_reader", "POST", f"{CLIENT}/r0/publicRooms?server={{server}}", "{v1}/publicRooms"),
+    Kind(19_800, "client_reader", "GET", f"{CLIENT}/r0/voip/turnServer", "{v1}/voip/turnServer"),
+    Kind(2_600, "user_dir", "POST", f"{CLIENT}/r0/user_directory/search", "{r0}/user_directory/search"),
+    Kind(14_200, "frontend_proxy", "POST", f"{CLIENT}/r0/keys/upload", "{r0}/keys/upload"),
+    Kind(46_300, "event_creator", "PUT", f"{CLIENT}/r0/rooms/{{room}}/send/m.room.encrypted/m{{txn}}", "{v1}/rooms/{room}/send/{type}/{txn}"),
+    Kind(1_500, "event_creator", "PUT", f"{CLIENT}/r0/rooms/{{room}}/state/m.room.topic", "{v1}/rooms/{room}/state/{type}"),
+    Kind(3_800, "event_creator", "POST", f"{CLIENT}/r0/rooms/{{room}}/join", "{v1}/rooms/{room}/join"),
+    Kind(400, "event_creator", "POST", f"{CLIENT}/r0/join/{{room}}", "{v1}/join/{room}"),
+    Kind(83_000, "main", "PUT", f"{CLIENT}/r0/rooms/{{room}}/typing/{{user}}", "{v1}/rooms/{room}/typing/{user}"),
+    Kind(71_000, "main", "POST", f"{CLIENT}/r0/rooms/{{room}}/receipt/m.read/{{event}}", "{r0}/rooms/{room}/receipt/{type}/{event}"),
+    Kind(39_000, "main", "POST", f"{CLIENT}/r0/rooms/{{room}}/read_markers", "{r0}/rooms/{room}/read_markers"),
+    Kind(48_000, "main", "PUT", f"{CLIENT}/r0/presence/{{user}}/status", "{v1}/presence/{user}/status"),
+    Kind(33_000, "main", "PUT", f"{CLIENT}/r0/sendToDevice/m.room_key_request/m{{txn}}", "{r0}/sendToDevice/{type}/{txn}"),
+    Kind(26_000, "main", "GET", f"{CLIENT}/r0/pushers", "{v1}/pushers"),
+    # What Synapse no longer knows, and what is not Matrix.
+    Kind(14_600, "main", "POST", f"{CLIENT}/r0/publicised_groups", "", 404),
+    Kind(6_400, "", "GET", "/favicon.ico", "", 404),
+    Kind(2_400, "", "GET", "/robots.txt", "", 404),
+)
+assert sum(kind.count for kind in KINDS) == DAY
+
+AGENTS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Riot/1.5.15 Chrome/78.0.3904.130 Electron/7.1.12 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:74.0) Gecko/20100101 Firefox/74.0",
+    "Riot.im/0.10.10 (iPhone; iOS 13.3.1; Scale/3.00)",
+    "RiotX/0.18.1 (Linux; U; Android 10; Pixel 3 Build/QQ2A.200305.002; Flavour GooglePlay; MatrixAndroidSDK_X 0.0.1)",
+)
+# A referrer holds what a pattern may take for a request.
+REFERRERS = ("-", "https://chat.example.org/", "https://chat.example.org/_matrix/media/r0/download/example.org/abc")
+
+
+class Log(NamedTuple):
+    """What was written, counted while it was written."""
+
+    lines: int
+    pools: dict[str, int]
+    """Requests per pool of ``SEVEN``, ``main``, and '' for what is not Matrix."""
+    kinds: dict[tuple[str, str], int]
+    """Requests per method and endpoint."""
+    hours: dict[str, int]
+    """Requests per hour, ``2020-04-01T13``."""
+
+
+def _ids(random_: random.Random, count: int, form: str) -> list[str]:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    return [form.format("".join(random_.choices(letters, k=18))) for _ in range(count)]
+
+
+def _hour_weights() -> list[int]:
+    """Requests of each hour of the day: a quiet night, two peaks."""
+    return [12, 9, 7, 6, 7, 12, 30, 70, 110, 125, 128, 122, 105, 115, 124, 120, 108, 88, 70, 62, 58, 46, 32, 20]
+
+
+def counts(lines: int) -> list[int]:
+    """How many of each kind a log of that many lines holds; the largest takes what rounding leaves."""
+    found = [max(1, round(kind.count * lines / DAY)) for kind in KINDS]
+    found[0] += lines - sum(found)
+    return found
+
+
+def requests(lines: int, seed: int = 1) -> Iterator[tuple[float, Kind, str]]:
+    """(seconds since the epoch, kind, target) in the order of time."""
+    random_ = random.Random(seed)
+    rooms = _ids(random_, 4_500, "%21{}%3Aexample.org")
+    events = _ids(random_, 5_000, "%24{}")
+    users = _ids(random_, 400, "%40{}%3Aexample.org")
+    servers = _ids(random_, 300, "{}.example.net")
+    media = _ids(random_, 3_000, "{}")
+    numbers = counts(lines)
+    # By blocks, so that ten million need no list of their own.
+    weights = _hour_weights()
+    start = 1_585_699_200.0  # 1 April 2020
+    left = list(numbers)
+    blocks = max(24, lines // 200_000)
+    for block in range(blocks):
+        here = [count // (blocks - block) for count in left]
+        left = [count - used for count, used in zip(left, here, strict=True)]
+        order = list(itertools.chain.from_iterable([number] * count for number, count in enumerate(here)))
+        random_.shuffle(order)
+        first, last = block / blocks, (block + 1) / blocks
+        for position, number in enumerate(order):
+            kind = KINDS[number]
+            share = first + (last - first) * position / len(order)
+            value = kind.target
+            if "{" in value:
+                serial = f"{position:x}{block:x}"
+                value = value.format(
+                    room=rooms[position * 7 % 4_500],
+                    event=events[position * 11 % 5_000],
+                    user=users[position * 3 % 400],
+                    server=servers[position % 300],
+                    media=media[position * 13 % 3_000],
+                    small=position % 50,
+                    since=f"s{72595000 + position}_{block}4483_1934_1_22_3_17_4_{position % 977}",
+                    txn=f"1585699{serial}",
+                )
+            yield start + 86_400 * _clock(share, weights), kind, value
+
+
+def _clock(share: float, weights: list[int]) -> float:
+    """Which part of the day has passed when that share of its requests has."""
+    total = sum(weights)
+    wanted, passed = share * total, 0.0
+    for hour, weight in enumerate(weights):
+        if passed + weight >= wanted:
+            return (hour + (wanted - passed) / weight) / 24
+        passed += weight
+    return 0.999999
+
+
+def write(path: Path, lines: int, seed: int = 1) -> Log:
+    """Writes nginx's combined format."""
+    kinds: collections.Counter[tuple[str, str]] = collections.Counter()
+    pools: collections.Counter[str] = collections.Counter()
+    hours: collections.Counter[str] = collections.Counter()
+    second, stamp, hour = -1, "", ""
+    with path.open("w", buffering=1 << 20) as stream:
+        for number, (when, kind, target) in enumerate(requests(lines, seed)):
+            if int(when) != second:
+                second = int(when)
+                clock = time.gmtime(second)
+                stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", clock)
+                hour = time.strftime("%Y-%m-%dT%H", clock)
+            kinds[kind.method, kind.endpoint] += 1
+            pools[kind.pool] += 1
+            hours[hour] += 1
+            referrer = REFERRERS[2 if kind.status == 404 else number % 2]
+            stream.write(
+                f"10.{number >> 16 & 3}.{number >> 8 & 255}.{number & 255} - - [{stamp}] "
+                f'"{kind.method} {target} HTTP/{"1.1" if number % 3 else "2.0"}" {kind.status} {number % 9973} '
+                f'"{referrer}" "{AGENTS[number & 3]}"\n'
+            )
+    return Log(lines, dict(pools), dict(kinds), dict(hours))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lines", type=int)
+    parser.add_argument("file", type=Path)
+    given = parser.parse_args()
+    print(write(given.file, given.lines))
