@@ -188,6 +188,10 @@ class Tally:
         """Counts one block of whole lines."""
         if log.hot and self._hour and self.window.holds_hour(self._hour):
             self._read_quickly(block, log)
+            # The quick way does not look at minutes.
+            end = log.parse(block[block.rfind(b"\n", 0, -1) + 1 :])
+            if end is not None and self.window.holds(end.stamp):
+                self.last = max(self.last, end.stamp)
         else:
             for line in BytesIO(block):
                 self._read_slowly(line, log)

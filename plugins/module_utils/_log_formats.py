@@ -120,7 +120,7 @@ def _combined(pattern: bytes) -> Callable[[bytes], Optional[Request]]:
 
 
 _SYNAPSE = re.compile(
-    rb".*?(?:(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)[,. ].*?)?synapse\.access\..*? Processed request: "
+    rb".*?(?:(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)[^ ]* .*?)?synapse\.access\..*? Processed request: "
     rb"(-?[\d.]+)sec/-?[\d.]+sec (?:ru=)?\((-?[\d.]+)sec, (-?[\d.]+)sec\) (?:db=)?\((-?[\d.]+)sec/(-?[\d.]+)sec/\d+\) "
     rb'\d*B (\d+)!? "([A-Z]+) ([^ "]+) [^"]*"'
 ).match

@@ -1,0 +1,16 @@
+"""Filter synapse.workers.access_log_page: glue over ``plugin_utils/_access_report.py``.
+
+GNU General Public License v3.0+ (see LICENSE)
+"""
+
+from __future__ import annotations
+
+from ..plugin_utils._glue import as_filter
+from ..plugin_utils._access_report import page
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, object]:
+        return {"access_log_page": as_filter("access_log_page", page, dict)}
