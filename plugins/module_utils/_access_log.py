@@ -90,7 +90,7 @@ def _words(rows: Iterable[Endpoint]) -> Dict[bytes, bytes]:
 
 
 _UNSTABLE_PREFIX: Match = re.compile(rb"/[^/]*/[^/]*/unstable/[^/.]+\.[^/]").match
-_PLAIN = re.compile(r"[a-z][a-z_.]{0,40}$").match
+_PLAIN = re.compile(r"[a-z_][a-z_.]{0,40}$").match
 
 
 def readable_shape(target: str) -> str:

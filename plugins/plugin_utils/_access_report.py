@@ -40,6 +40,16 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
+def duration(value: float | None) -> str:
+    """A sum of times: ``563 h``, ``36 min``, ``12 s``; '' for what is not known."""
+    if value is None:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value / size:,.0f} {unit}"
+    return f"{value:.0f} s"
+
+
 def bar(share: float, width: int = BAR) -> str:
     """A bar of eighths of a character; ``share`` is 0 to 1."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
@@ -95,13 +105,13 @@ def table(counted: Mapping[str, Any]) -> list[str]:
                 number(row["requests"]),
                 percent(row["percent"]),
                 f"{row['peak_rate']:.1f}" if row.get("peak_rate") is not None and counted["hours"] else "",
-                f"{row['seconds'] / 60:,.0f} min" if row.get("seconds") is not None else "",
+                duration(row.get("seconds")),
                 seconds(row.get("p95_seconds")),
                 percent(row["cpu_percent"]) if row.get("cpu_percent") is not None else "",
                 bar(row["requests"] / total if total else 0),
             ]
         )
-    head = ["worker type", "requests", "share", "peak/s", "time", "p95", "CPU", ""]
+    head = ["worker type", "requests", "share", "peak/s", "all time", "p95", "CPU", ""]
     lines += ["", *_grid(head, rows, (0, 7))]
     notes = []
     if counted["malformed"]:
@@ -167,7 +177,7 @@ def page(counted: Mapping[str, Any]) -> dict[str, Any]:
                 "percent": percent(row["percent"]),
                 "width": round(100 * row["requests"] / longest, 2),
                 "peak": f"{row['peak_rate']:.1f}" if row.get("peak_rate") is not None and counted["hours"] else "",
-                "time": f"{row['seconds'] / 3600:,.1f} h" if row.get("seconds") is not None else "",
+                "time": duration(row.get("seconds")),
                 "p95": seconds(row.get("p95_seconds")),
                 "cpu": percent(row["cpu_percent"]) if row.get("cpu_percent") is not None else "",
                 "database": f"{row['database_seconds']:,.1f} s" if row.get("database_seconds") is not None else "",
@@ -218,7 +228,7 @@ def _bytes(value: float) -> str:
 def _facts(counted: Mapping[str, Any]) -> list[dict[str, str]]:
     facts = [{"label": "requests", "value": number(counted["total"])}]
     if counted["hours"]:
-        facts.append({"label": f"a second, {_busiest(counted)[5:]}", "value": f"{counted['peak_rate']:,.1f}"})
+        facts.append({"label": f"a second at {_busiest(counted)[11:]}, the busiest hour", "value": f"{counted['peak_rate']:,.1f}"})
     top = max(counted["worker_types"].items(), key=lambda item: item[1]["requests"], default=None)
     if top:
         facts.append({"label": f"are for {top[0]}", "value": percent(top[1]["percent"])})
@@ -323,7 +333,7 @@ def _latency(counted: Mapping[str, Any], colours: Mapping[str, int]) -> dict[str
             }
             for row in rows
         ],
-        "grid": [{"x": round(100 * power / decades, 2), "text": seconds(10**power / 1000)} for power in range(decades + 1)],
+        "grid": [{"x": round(100 * power / decades, 2), "text": f"{10 ** (power - 3):g} s" if power > 2 else f"{10**power} ms"} for power in range(decades + 1)],
     }
 
 

@@ -120,14 +120,19 @@ def _plan(load: Load, parts: tuple[tuple[str, ...], ...], settings: Mapping[str,
 
 
 def recommend(
-    counted: Mapping[str, Any], share: float = 0.9, cores: int = 0, memory_mb: int = 0, **assumed: float
+    counted: Mapping[str, Any],
+    share: float = 0.9,
+    cores: int = 0,
+    memory_mb: int = 0,
+    assumptions: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The smallest set of workers that takes at least ``share`` of the CPU time off the main process.
 
     ``counted`` is the answer of the module ``access_log``. ``cores`` and ``memory_mb`` (what is available) are the host's unless
-    given. Smallest is: of all combinations of ``CANDIDATES`` that fit into the memory the one with the fewest processes, and of
+    given; ``assumptions`` replaces what ``ASSUMPTIONS`` takes for granted. Smallest is: of all combinations of ``CANDIDATES`` that fit into the memory the one with the fewest processes, and of
     those the one that moves most. Raises ValueError.
     """
+    assumed = {name: float(value) for name, value in (assumptions or {}).items()}
     unknown = set(assumed) - set(ASSUMPTIONS)
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))}: no such assumption; there are {', '.join(ASSUMPTIONS)}")
