@@ -2,7 +2,7 @@
 
 The proportions of ``DAY`` are those of a server of 2020 with 400 users and 4,500 rooms, whose administrator counted 9,998,816
 requests in a day, nine of ten of them ``/sync``; how the tenth divides among the other types is ours.
-What a request is, is written beside it by hand; nothing here asks the code under test.
+What a request of a day is, is written beside it by hand; nothing there asks the code under test.
 
 ``bench/access_log/traffic.py LINES FILE`` writes one.
 """
@@ -14,10 +14,22 @@ import collections
 import itertools
 import json
 import random
+import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / ".cache" / "collections")]
+
+from ansible_collections.synapse.workers.plugins.module_utils._endpoints import (  # noqa: E402
+    Endpoint,
+    expand,
+    matching_row,
+    rows_for,
+)
 
 DAY = 9_998_816
 """Requests of that day."""
@@ -36,7 +48,7 @@ SEVEN = (
 class Kind(NamedTuple):
     """One kind of request and how often a day brings it."""
 
-    count: int
+    requests: int
     """Of ``DAY``."""
     pool: str
     """Which of ``SEVEN`` serves it, or ``main``."""
@@ -44,12 +56,14 @@ class Kind(NamedTuple):
     target: str
     """As the client sends it; ``{name}`` is filled in."""
     endpoint: str
-    """What the endpoint table calls the path, or '' where it has no row."""
+    """What the endpoint table calls it, ``/_matrix/client/`` left out, ``, first`` for one who has nothing yet; '' has no row."""
     status: int = 200
 
 
 CLIENT = "/_matrix/client"
 FED = "/_matrix/federation"
+READS = "{v1}/rooms/{room}/(messages|members|joined_members|state)"
+EVENTS = f"{FED}/v1/(event|state|state_ids|backfill|timestamp_to_event)/{{id}}(/)?"
 # What Element sends (percent-encoded filter, then since) and what other clients do.
 KINDS: tuple[Kind, ...] = (
     Kind(7_435_206, "synchrotron", "GET", f"{CLIENT}/r0/sync?filter={{small}}&timeout=30000&since={{since}}", "{r0}/sync"),
@@ -68,35 +82,71 @@ KINDS: tuple[Kind, ...] = (
     Kind(12_600, "synchrotron", "GET", f"{CLIENT}/api/v1/events?from={{since}}&timeout=30000", "{v1}/events"),
     Kind(420, "synchrotron", "GET", f"{CLIENT}/api/v1/initialSync?limit=20", "{v1}/initialSync"),
     Kind(980, "synchrotron", "GET", f"{CLIENT}/r0/rooms/{{room}}/initialSync?limit=20", "{v1}/rooms/{room}/initialSync"),
-    Kind(171_000, "federation_reader", "PUT", f"{FED}/v1/send/{{txn}}", f"{FED}/v1/send/{{txn}}"),
-    Kind(24_000, "federation_reader", "GET", f"{FED}/v1/event/{{event}}", f"{FED}/v1/event/{{event}}"),
-    Kind(18_500, "federation_reader", "GET", f"{FED}/v1/state_ids/{{room}}?event_id={{event}}", f"{FED}/v1/state_ids/{{room}}"),
-    Kind(12_000, "federation_reader", "GET", f"{FED}/v1/backfill/{{room}}?limit=100&v={{event}}", f"{FED}/v1/backfill/{{room}}"),
+    Kind(171_000, "federation_reader", "PUT", f"{FED}/v1/send/{{txn}}", f"{FED}/v1/send/{{txn}}(/)?"),
+    Kind(24_000, "federation_reader", "GET", f"{FED}/v1/event/{{event}}", EVENTS),
+    Kind(18_500, "federation_reader", "GET", f"{FED}/v1/state_ids/{{room}}?event_id={{event}}", EVENTS),
+    Kind(12_000, "federation_reader", "GET", f"{FED}/v1/backfill/{{room}}?limit=100&v={{event}}", EVENTS),
     Kind(16_000, "federation_reader", "POST", f"{FED}/v1/get_missing_events/{{room}}", f"{FED}/v1/get_missing_events/{{room}}"),
-    Kind(21_000, "federation_reader", "GET", f"{FED}/v1/query/profile?user_id={{user}}", f"{FED}/v1/query/{{type}}"),
-    Kind(7_300, "federation_reader", "GET", f"{FED}/v1/make_join/{{room}}/{{user}}?ver=5", f"{FED}/v1/make_join/{{room}}/{{user}}"),
-    Kind(109_000, "media_repository", "GET", "/_matrix/media/r0/thumbnail/{server}/{media}?width=96&height=96&method=crop", "media"),
-    Kind(38_000, "media_repository", "GET", "/_matrix/media/r0/download/{server}/{media}", "media"),
-    Kind(3_300, "media_repository", "POST", "/_matrix/media/r0/upload?filename=image.png", "media"),
-    Kind(37_000, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/messages?from={{since}}&limit=20&dir=b", "{v1}/rooms/{room}/messages"),
-    Kind(14_000, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/members?not_membership=leave", "{v1}/rooms/{room}/members"),
+    Kind(21_000, "federation_reader", "GET", f"{FED}/v1/query/profile?user_id={{user}}", f"{FED}/v1/(hierarchy|query)/{{id}}"),
+    Kind(
+        7_300,
+        "federation_reader",
+        "GET",
+        f"{FED}/v1/make_join/{{room}}/{{user}}?ver=5",
+        f"{FED}/v1/(make_join|make_leave|make_knock)/{{room}}/{{user}}",
+    ),
+    Kind(
+        109_000,
+        "media_repository",
+        "GET",
+        "/_matrix/media/r0/thumbnail/{server}/{media}?width=96&height=96&method=crop",
+        "/_matrix/media/{rest}",
+    ),
+    Kind(38_000, "media_repository", "GET", "/_matrix/media/r0/download/{server}/{media}", "/_matrix/media/{rest}"),
+    Kind(3_300, "media_repository", "POST", "/_matrix/media/r0/upload?filename=image.png", "/_matrix/media/{rest}"),
+    Kind(
+        37_000,
+        "client_reader",
+        "GET",
+        f"{CLIENT}/r0/rooms/{{room}}/messages?from={{since}}&limit=20&dir=b",
+        READS,
+    ),
+    Kind(14_000, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/members?not_membership=leave", READS),
     # The words that the patterns of 2020 meant for `join` and `state`.
-    Kind(20_300, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/joined_members", "{v1}/rooms/{room}/joined_members"),
-    Kind(5_100, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/state", "{v1}/rooms/{room}/state"),
-    Kind(2_900, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/context/{{event}}?limit=8", "{v1}/rooms/{room}/context/{event}"),
-    Kind(23_000, "client_reader", "POST", f"{CLIENT}/r0/keys/query", "{r0}/keys/query"),
+    Kind(20_300, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/joined_members", READS),
+    Kind(5_100, "client_reader", "GET", f"{CLIENT}/r0/rooms/{{room}}/state", READS),
+    Kind(
+        2_900,
+        "client_reader",
+        "GET",
+        f"{CLIENT}/r0/rooms/{{room}}/context/{{event}}?limit=8",
+        "{v1}/rooms/{room}/(event|context)/{event}",
+    ),
+    Kind(23_000, "client_reader", "POST", f"{CLIENT}/r0/keys/query", "{r0}/keys/(query|claim)"),
     Kind(31_000, "client_reader", "GET", f"{CLIENT}/versions", "versions"),
     Kind(6_200, "client_reader", "POST", f"{CLIENT}/r0/login", "{v1}/login"),
     Kind(4_400, "client_reader", "POST", f"{CLIENT}/r0/publicRooms?server={{server}}", "{v1}/publicRooms"),
     Kind(19_800, "client_reader", "GET", f"{CLIENT}/r0/voip/turnServer", "{v1}/voip/turnServer"),
     Kind(2_600, "user_dir", "POST", f"{CLIENT}/r0/user_directory/search", "{r0}/user_directory/search"),
     Kind(14_200, "frontend_proxy", "POST", f"{CLIENT}/r0/keys/upload", "{r0}/keys/upload"),
-    Kind(46_300, "event_creator", "PUT", f"{CLIENT}/r0/rooms/{{room}}/send/m.room.encrypted/m{{txn}}", "{v1}/rooms/{room}/send/{type}/{txn}"),
-    Kind(1_500, "event_creator", "PUT", f"{CLIENT}/r0/rooms/{{room}}/state/m.room.topic", "{v1}/rooms/{room}/state/{type}"),
-    Kind(3_800, "event_creator", "POST", f"{CLIENT}/r0/rooms/{{room}}/join", "{v1}/rooms/{room}/join"),
+    Kind(
+        46_300,
+        "event_creator",
+        "PUT",
+        f"{CLIENT}/r0/rooms/{{room}}/send/m.room.encrypted/m{{txn}}",
+        "{v1}/rooms/{room}/send/{type}/{txn}",
+    ),
+    Kind(
+        1_500, "event_creator", "PUT", f"{CLIENT}/r0/rooms/{{room}}/state/m.room.topic", "{v1}/rooms/{room}/state/{type}(/{key})?"
+    ),
+    Kind(
+        3_800, "event_creator", "POST", f"{CLIENT}/r0/rooms/{{room}}/join", "{v1}/rooms/{room}/(join|invite|leave|ban|unban|kick)"
+    ),
     Kind(400, "event_creator", "POST", f"{CLIENT}/r0/join/{{room}}", "{v1}/join/{room}"),
     Kind(83_000, "main", "PUT", f"{CLIENT}/r0/rooms/{{room}}/typing/{{user}}", "{v1}/rooms/{room}/typing/{user}"),
-    Kind(71_000, "main", "POST", f"{CLIENT}/r0/rooms/{{room}}/receipt/m.read/{{event}}", "{r0}/rooms/{room}/receipt/{type}/{event}"),
+    Kind(
+        71_000, "main", "POST", f"{CLIENT}/r0/rooms/{{room}}/receipt/m.read/{{event}}", "{r0}/rooms/{room}/receipt/{type}/{event}"
+    ),
     Kind(39_000, "main", "POST", f"{CLIENT}/r0/rooms/{{room}}/read_markers", "{r0}/rooms/{room}/read_markers"),
     Kind(48_000, "main", "PUT", f"{CLIENT}/r0/presence/{{user}}/status", "{v1}/presence/{user}/status"),
     Kind(33_000, "main", "PUT", f"{CLIENT}/r0/sendToDevice/m.room_key_request/m{{txn}}", "{r0}/sendToDevice/{type}/{txn}"),
@@ -106,7 +156,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(6_400, "", "GET", "/favicon.ico", "", 404),
     Kind(2_400, "", "GET", "/robots.txt", "", 404),
 )
-assert sum(kind.count for kind in KINDS) == DAY
+assert sum(kind.requests for kind in KINDS) == DAY
 
 AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Riot/1.5.15 Chrome/78.0.3904.130 Electron/7.1.12 Safari/537.36",
@@ -124,7 +174,7 @@ class Log(NamedTuple):
     lines: int
     pools: dict[str, int]
     """Requests per pool of ``SEVEN``, ``main``, and '' for what is not Matrix."""
-    kinds: dict[tuple[str, str], int]
+    kinds: dict[tuple[str, ...], int]
     """Requests per method and endpoint."""
     hours: dict[str, int]
     """Requests per hour, ``2020-04-01T13``."""
@@ -142,7 +192,7 @@ def _hour_weights() -> list[int]:
 
 def counts(lines: int) -> list[int]:
     """How many of each kind a log of that many lines holds; the largest takes what rounding leaves."""
-    found = [max(1, round(kind.count * lines / DAY)) for kind in KINDS]
+    found = [max(1, round(kind.requests * lines / DAY)) for kind in KINDS]
     found[0] += lines - sum(found)
     return found
 
@@ -215,15 +265,18 @@ def _line(form: str, number: int, when: float, stamp: str, kind: Kind, target: s
             f'{kind.status} "{kind.method} {target} HTTP/1.1" "{AGENTS[number & 3]}" [0 dbevts]\n'
         )
     if form == "json":
-        return json.dumps(
-            {
-                "time_iso8601": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(when)),
-                "remote_addr": address,
-                "request": f"{kind.method} {target} {protocol}",
-                "status": str(kind.status),
-                "request_time": f"{spent:.3f}",
-            }
-        ) + "\n"
+        return (
+            json.dumps(
+                {
+                    "time_iso8601": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(when)),
+                    "remote_addr": address,
+                    "request": f"{kind.method} {target} {protocol}",
+                    "status": str(kind.status),
+                    "request_time": f"{spent:.3f}",
+                }
+            )
+            + "\n"
+        )
     referrer = REFERRERS[2 if kind.status == 404 else number % 2]
     line = (
         f'{address} - - [{stamp}] "{kind.method} {target} {protocol}" {kind.status} {number % 9973} '
@@ -237,7 +290,7 @@ def _line(form: str, number: int, when: float, stamp: str, kind: Kind, target: s
 
 def write(path: Path, lines: int, seed: int = 1, form: str = "combined") -> Log:
     """Writes a log and counts what it writes."""
-    kinds: collections.Counter[tuple[str, str]] = collections.Counter()
+    kinds: collections.Counter[tuple[str, ...]] = collections.Counter()
     pools: collections.Counter[str] = collections.Counter()
     hours: collections.Counter[str] = collections.Counter()
     second, stamp, hour = -1, "", ""
@@ -253,6 +306,76 @@ def write(path: Path, lines: int, seed: int = 1, form: str = "combined") -> Log:
             hours[hour] += 1
             stream.write(_line(form, number, when, stamp, kind, target))
     return Log(lines, dict(pools), dict(kinds), dict(hours))
+
+
+# Ids as clients, other servers and scanners write them: encoded, with slashes in them, of room version 12, and empty.
+ODD: tuple[str, ...] = (
+    "!room:example.org",
+    "%21room%3Aexample.org",
+    "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM",
+    "a%2Fsend%2Fb",
+    "%0A",
+    "",
+)
+ODD += ("@user:example.org", "%40u%2F..%2F..%3Ah", "$event-_", "m.room.message", "..", "%E2%9C%93", r"\\x22")
+PROTOCOLS = (" HTTP/1.1", " HTTP/2.0", " HTTP/1.0", "")
+BROKEN = (
+    r'10.0.0.9 - - [STAMP] "\\x16\\x03\\x01\\x02" 400 166 "-" "-"',
+    '10.0.0.9 - - [STAMP] "" 400 0 "-" "-"',
+    '10.0.0.9 - - [STAMP] "-" 408 0 "-" "-"',
+    '10.0.0.9 - - [STAMP] "GET /_matrix/client/v3/sy',
+    "STAMP garbage",
+)
+
+
+def write_everything(path: Path, lines: int, seed: int = 1) -> Log:
+    """Every method of every endpoint of the table in all its spellings, with odd ids, all protocols, misleading referrers, and
+    broken lines between them, in the combined format.
+
+    A request is written for a row of the table, which is what it counts as; so this log tells whether a reader agrees with the
+    table, and ``DAY`` whether the table is right. ``kinds`` is by method, path and condition on the query.
+    """
+    random_ = random.Random(seed)
+    makers = [
+        (method, row, _filled(path, random_))
+        for row in rows_for()
+        if row.path != "/{rest}"
+        for path in expand(row.path)
+        for _ in range(3)
+        for method in row.methods
+    ]
+    makers = [
+        (method, row, target) for method, row, target in makers if matching_row(method, target + _query(row), rows_for()) is row
+    ]
+    kinds: collections.Counter[tuple[str, ...]] = collections.Counter()
+    pools: collections.Counter[str] = collections.Counter()
+    with path.open("w", encoding="latin-1") as stream:
+        for number in range(lines):
+            stamp = f"23/Nov/2026:{number * 24 // lines:02}:{number % 60:02}:00 +0000"
+            if number % 50 == 7:
+                pools["malformed"] += 1
+                stream.write(BROKEN[number // 50 % len(BROKEN)].replace("STAMP", stamp) + "\n")
+                continue
+            if number % 50 == 9:
+                pools[""] += 1
+                request = "GET /.env HTTP/1.1"
+            else:
+                method, row, target = makers[number % len(makers)]
+                kinds[method, row.path, row.query] += 1
+                request = f"{method} {target}{_query(row)}{random_.choice(PROTOCOLS)}"
+            stream.write(
+                f'10.0.0.1 - - [{stamp}] "{request}" {200 + number % 5} 5 "{REFERRERS[number % 3]}?since=s" "{AGENTS[number & 3]}"\n'
+            )
+    return Log(lines, dict(pools), dict(kinds), {})
+
+
+def _filled(path: str, random_: random.Random) -> str:
+    return re.sub(r"\{\w+\}", lambda _: random_.choice(ODD), path)
+
+
+def _query(row: Endpoint) -> str:
+    """A query that fulfils the condition of a row, and the one that fulfils none."""
+    return "?timeout=30000" if row.query else "?since=s1&from=t1&x=/_matrix/client/v3/sync"
 
 
 if __name__ == "__main__":

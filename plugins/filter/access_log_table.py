@@ -5,8 +5,8 @@ GNU General Public License v3.0+ (see LICENSE)
 
 from __future__ import annotations
 
-from ..plugin_utils._glue import as_filter
 from ..plugin_utils._access_report import table
+from ..plugin_utils._glue import as_filter
 
 
 class FilterModule:

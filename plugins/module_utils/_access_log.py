@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from ._endpoints import AREA, AREAS, Endpoint, Version, area_of, candidates, expand, first_for, rows_for
+from ._endpoints import AREAS, Endpoint, Version, area_of, candidates, expand, first_for, rows_for
 from ._log_formats import Format
 
 Match = Callable[[bytes], Any]
@@ -213,6 +213,10 @@ class Tally:
                 continue
             found = warm(line)
             if found is None:
+                # It may begin another hour, and what was counted so far is of this one.
+                here[self._hot_key] = here.get(self._hot_key, 0) + syncs
+                self.lines += syncs
+                syncs = 0
                 self._read_slowly(line, log)
                 if self._hour != hour:
                     break

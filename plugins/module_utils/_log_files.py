@@ -66,7 +66,9 @@ def compression_of(path: str) -> str:
     except FileNotFoundError:
         raise Unreadable(f"{path}: there is no such file; say where the access log is with `path`") from None
     except PermissionError:
-        raise Unreadable(f"{path}: no permission to read it; run with `become`, or as a member of the group that owns it") from None
+        raise Unreadable(
+            f"{path}: no permission to read it; run with `become`, or as a member of the group that owns it"
+        ) from None
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from None
     kind = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
@@ -101,14 +103,14 @@ def _unpacked(path: str, kind: str) -> Iterator[IO[bytes]]:
             yield stream
     else:
         with open(path, "rb", buffering=0) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
 
 
 @contextmanager
 def _zstd(path: str) -> Iterator[IO[bytes]]:
     """By what the host has: Python 3.14's own module, the module zstandard, or the program zstd."""
     try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         pass
     else:
@@ -119,7 +121,7 @@ def _zstd(path: str) -> Iterator[IO[bytes]]:
             raise Unreadable(f"{path} is damaged, zstd says: {error}") from None
         return
     try:
-        import zstandard  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+        import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         pass
     else:
@@ -135,7 +137,8 @@ def _zstd(path: str) -> Iterator[IO[bytes]]:
             f"{path} is compressed by zstd, which this host cannot unpack; install the package zstd or python3-zstandard"
         )
     process = subprocess.Popen([program, "-dcq", "--", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     try:
         yield process.stdout
         said = process.stderr.read().decode("utf-8", "replace").strip()

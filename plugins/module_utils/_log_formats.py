@@ -19,7 +19,10 @@ import re
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Pattern, Sequence, Tuple
 
-MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+MONTHS = {
+    name: number
+    for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
+}
 
 
 class Request(NamedTuple):
@@ -105,10 +108,11 @@ _WARM = r'[^\[]*\[{stamp}:[^"]*"([A-Z]+) ([^ ]+) HTTP/\d\.\d" (\d\d\d) '
 
 
 def _combined(pattern: bytes) -> Callable[[bytes], Optional[Request]]:
-    match = re.compile(pattern).match
+    match, shorter = re.compile(pattern).match, re.compile(_COMBINED).match
 
     def parse(line: bytes) -> Optional[Request]:
-        found = match(line)
+        # A log may have begun before its format became ours.
+        found = match(line) or shorter(line)
         if found is None:
             return None
         stamp, method, target, status, *more = [part.decode("latin-1") for part in found.groups()]
@@ -134,9 +138,7 @@ def _synapse(line: bytes) -> Optional[Request]:
         part.decode("latin-1") if part else "" for part in found.groups()
     ]
     stamp = f"{day}T{clock}" if day else ""
-    return Request(
-        stamp, method, target, int(status), float(seconds), "", float(user) + float(system), float(database)
-    )
+    return Request(stamp, method, target, int(status), float(seconds), "", float(user) + float(system), float(database))
 
 
 # --- Any log_format of nginx -------------------------------------------------------------------------------------------------
@@ -306,10 +308,14 @@ def by_name(name: str, json_fields: Optional[Dict[str, str]] = None) -> Sequence
 
 
 def detect(lines: Sequence[bytes], formats: Sequence[Format]) -> Optional[Format]:
-    """The first format that reads most of the lines it should read; None when none reads a single one.
+    """The format that reads most of the lines, the first of those that read as many; None when none reads a single one.
 
     The first lines of a log may well be of broken requests, and those of Synapse's log mostly are of something else.
     """
-    scores = [sum(1 for line in lines if one.parse(line)) for one in formats]
-    best = max(scores) if scores else 0
+    scores = []
+    for one in formats:
+        found = [request for request in map(one.parse, lines) if request]
+        # Ours reads combined as well; it is ours where workers are named.
+        scores.append(0 if one is OURS and not any(request.worker for request in found) else len(found))
+    best = max(scores, default=0)
     return formats[scores.index(best)] if best else None

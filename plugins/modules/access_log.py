@@ -223,8 +223,6 @@ import re
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-
-
 from ansible_collections.synapse.workers.plugins.module_utils import _log_formats
 from ansible_collections.synapse.workers.plugins.module_utils._access_log import Classifier, Tally, Window, shown
 from ansible_collections.synapse.workers.plugins.module_utils._access_summary import summary
@@ -333,15 +331,17 @@ def run(options: Dict[str, Any]) -> Dict[str, Any]:
         raise Unreadable(str(error)) from None
     tally = Tally(Classifier(version), window(options["since"], options["until"]))
     paths = files_of(options["path"], options["rotated"])
-    files = [{"path": path, "compression": compression_of(path), "bytes": os.path.getsize(path)} for path in paths]
-    answer: Dict[str, Any] = {"files": files, "bytes": sum(int(file["bytes"]) for file in files), "host": host()}
+    files: List[Dict[str, Any]] = [
+        {"path": path, "compression": compression_of(path), "bytes": os.path.getsize(path)} for path in paths
+    ]
+    answer: Dict[str, Any] = {"files": files, "bytes": sum(file["bytes"] for file in files), "host": host()}
     if not answer["bytes"]:
         raise Unreadable(f"{', '.join(paths)}: empty; was it rotated just now? `rotated` reads what it was before, too")
     if options["look_only"]:
         return answer
     for file in files:
         before = sum(tally.counts.values())
-        file["format"] = count(str(file["path"]), tally, formats)
+        file["format"] = count(file["path"], tally, formats)
         tally.fold()
         file["requests"] = sum(tally.counts.values()) - before
     answer.update(summary(tally))

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-
-
 BAR = 24
 """Characters of the longest bar in the terminal."""
 COLOURED = 5
@@ -134,7 +132,12 @@ def table(counted: Mapping[str, Any]) -> list[str]:
         lines += _grid(
             ["process", "requests", "share", ""],
             [
-                [name if name != "-" else "nginx itself", number(row["requests"]), percent(row["percent"]), bar(row["percent"] / 100)]
+                [
+                    name if name != "-" else "nginx itself",
+                    number(row["requests"]),
+                    percent(row["percent"]),
+                    bar(row["percent"] / 100),
+                ]
                 for name, row in list(counted["answered_by"].items())[:20]
             ],
             (0, 3),
@@ -200,14 +203,16 @@ def page(counted: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "unknown": [{**row, "requests": number(row["requests"])} for row in counted["unknown_shapes"]],
         "answered_by": [
-            {"name": name if name != "-" else "nginx itself", "requests": number(row["requests"]), "percent": percent(row["percent"])}
+            {
+                "name": name if name != "-" else "nginx itself",
+                "requests": number(row["requests"]),
+                "percent": percent(row["percent"]),
+            }
             for name, row in counted["answered_by"].items()
         ],
         "refused": [{**row, "requests": number(row["requests"])} for row in counted["refused_by_workers"] if row["always"]],
         "malformed": [*counted["malformed_samples"]],
-        "files": [
-            {**file, "bytes": _bytes(file["bytes"]), "requests": number(file["requests"])} for file in counted["files"]
-        ],
+        "files": [{**file, "bytes": _bytes(file["bytes"]), "requests": number(file["requests"])} for file in counted["files"]],
     }
 
 
@@ -228,12 +233,16 @@ def _bytes(value: float) -> str:
 def _facts(counted: Mapping[str, Any]) -> list[dict[str, str]]:
     facts = [{"label": "requests", "value": number(counted["total"])}]
     if counted["hours"]:
-        facts.append({"label": f"a second at {_busiest(counted)[11:]}, the busiest hour", "value": f"{counted['peak_rate']:,.1f}"})
+        facts.append(
+            {"label": f"a second at {_busiest(counted)[11:]}, the busiest hour", "value": f"{counted['peak_rate']:,.1f}"}
+        )
     top = max(counted["worker_types"].items(), key=lambda item: item[1]["requests"], default=None)
     if top:
         facts.append({"label": f"are for {top[0]}", "value": percent(top[1]["percent"])})
     on_main = counted["main_only"] + counted["unknown"]
-    facts.append({"label": "only main can serve", "value": percent(100.0 * on_main / counted["total"] if counted["total"] else 0)})
+    facts.append(
+        {"label": "only main can serve", "value": percent(100.0 * on_main / counted["total"] if counted["total"] else 0)}
+    )
     return facts
 
 
@@ -281,7 +290,12 @@ def _hours(counted: Mapping[str, Any], coloured: Sequence[str]) -> dict[str, Any
             if part > 0:
                 high = 100 * part / top
                 segments.append(
-                    {"y": round(100 - low - high, 3), "height": round(high, 3), "colour": 0 if name == "others" else colour, "name": name}
+                    {
+                        "y": round(100 - low - high, 3),
+                        "height": round(high, 3),
+                        "colour": 0 if name == "others" else colour,
+                        "name": name,
+                    }
                 )
                 low += high
         title = f"{when.replace('T', ' ')}{':00' if width == 13 else ''}: {number(count)}"
@@ -333,7 +347,8 @@ def _latency(counted: Mapping[str, Any], colours: Mapping[str, int]) -> dict[str
             }
             for row in rows
         ],
-        "grid": [{"x": round(100 * power / decades, 2), "text": f"{10 ** (power - 3):g} s" if power > 2 else f"{10**power} ms"} for power in range(decades + 1)],
+        "grid": [
+            {"x": round(100 * power / decades, 2), "text": f"{10 ** (power - 3):g} s" if power > 2 else f"{10**power} ms"}
+            for power in range(decades + 1)
+        ],
     }
-
-

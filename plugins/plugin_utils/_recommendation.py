@@ -129,8 +129,8 @@ def recommend(
     """The smallest set of workers that takes at least ``share`` of the CPU time off the main process.
 
     ``counted`` is the answer of the module ``access_log``. ``cores`` and ``memory_mb`` (what is available) are the host's unless
-    given; ``assumptions`` replaces what ``ASSUMPTIONS`` takes for granted. Smallest is: of all combinations of ``CANDIDATES`` that fit into the memory the one with the fewest processes, and of
-    those the one that moves most. Raises ValueError.
+    given; ``assumptions`` replaces what ``ASSUMPTIONS`` takes for granted. Smallest is: of all combinations of ``CANDIDATES`` that
+    fit into the memory the one with the fewest processes, and of those the one that moves most. Raises ValueError.
     """
     assumed = {name: float(value) for name, value in (assumptions or {}).items()}
     unknown = set(assumed) - set(ASSUMPTIONS)
@@ -149,9 +149,7 @@ def recommend(
     load = Load(counted, settings["cpu_ms_per_request"])
     everything = load.busy(range(len(load.groups)))
     plans = [
-        _plan(load, parts, settings, cores)
-        for size in range(1, len(CANDIDATES) + 1)
-        for parts in combinations(CANDIDATES, size)
+        _plan(load, parts, settings, cores) for size in range(1, len(CANDIDATES) + 1) for parts in combinations(CANDIDATES, size)
     ]
     fitting = [plan for plan in plans if not memory or plan.processes <= fit]
     enough = [plan for plan in fitting if plan.moved >= share - 1e-9]
@@ -237,13 +235,17 @@ def _text(
     else:
         lines.append(f"One process would be at {peak} ({cost}).")
         many = "1 worker" if plan.processes == 1 else f"{plan.processes} workers"
-        lines.append(f"{many} would take {100 * plan.moved:.0f} % of it off the main process, which keeps {100 * plan.main_busy:.0f} %:")
+        lines.append(
+            f"{many} would take {100 * plan.moved:.0f} % of it off the main process, which keeps {100 * plan.main_busy:.0f} %:"
+        )
         for part, count, busy in zip(plan.parts, plan.counts, plan.busy, strict=True):
             name = part[0] if len(part) == 1 else "writers"
             crowded = "   more than one can do" if busy / count > 1 else ""
             lines.append(f"  {count} × {name:<18} {100 * busy / count:4.0f} % of a core each{crowded}")
         if verdict == "best_possible":
-            lines.append(f"No set of workers that fits here reaches the {100 * share:.0f} % that you asked for; this one comes nearest.")
+            lines.append(
+                f"No set of workers that fits here reaches the {100 * share:.0f} % that you asked for; this one comes nearest."
+            )
     needed = everything * (1 + settings["besides"])
     if needed > cores:
         lines.append(
@@ -267,6 +269,11 @@ def shares(counted: Mapping[str, Any], types: Iterable[str]) -> list[dict[str, A
         found[pool_for(group["types"], names)] += group["requests"]
     found[MAIN] += counted["unknown"]
     total = counted["total"]
-    rows = [{"type": name, "requests": count} for name, count in found.items()]
-    rows[-1]["type"] = "others"
-    return [{**row, "percent": round(100.0 * row["requests"] / total, 2) if total else 0.0} for row in rows]
+    return [
+        {
+            "type": "others" if name == MAIN else name,
+            "requests": count,
+            "percent": round(100.0 * count / total, 2) if total else 0.0,
+        }
+        for name, count in found.items()
+    ]
