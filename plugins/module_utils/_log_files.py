@@ -22,6 +22,7 @@ BLOCK = 1 << 17
 """Bytes read at once: larger blocks leave the processor's cache and are slower."""
 LONGEST_LINE = 1 << 20
 """A line longer than this is none: nginx refuses requests far shorter."""
+_PRINTABLE = bytes({*b"\t\n\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)})
 MAGIC: Dict[bytes, str] = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 
 
@@ -75,6 +76,16 @@ def compression_of(path: str) -> str:
     if kind == "bzip2":
         raise Unreadable(f"{path} is compressed by bzip2, which no log rotation of nginx uses; unpack it first")
     return kind
+
+
+def is_binary(block: bytes) -> bool:
+    """Whether a block is no text: one byte in fifty is a control character, or one in ten no UTF-8.
+
+    Of bytes by chance, as compressed ones are, it is one in nine and two in five. Logs have nearly none: nginx escapes
+    both, Apache and Synapse all control characters. Few bytes may be anything; their format tells.
+    """
+    controls = len(block.translate(None, _PRINTABLE))
+    return controls * 50 > len(block) or block.decode("utf-8", "replace").count("\ufffd") * 10 > len(block)
 
 
 @contextmanager

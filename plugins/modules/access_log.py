@@ -231,6 +231,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._log_files import 
     blocks,
     compression_of,
     files_of,
+    is_binary,
     opened,
 )
 from ansible_collections.synapse.workers.plugins.module_utils._log_formats import Format
@@ -261,7 +262,7 @@ def window(since: str, until: str) -> Window:
 
 def format_of(path: str, block: bytes, formats: Sequence[Format]) -> Optional[Format]:
     """The format of a file by its first block; None when there is no line of a request in it. Raises Unreadable."""
-    if b"\0" in block:
+    if is_binary(block):
         raise Unreadable(f"{path} is no text but something binary; name the log itself")
     lines = [line for line in block.split(b"\n")[:FIRST_LINES] if line.strip()]
     found = _log_formats.detect(lines, formats)

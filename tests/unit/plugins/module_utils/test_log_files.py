@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._log_files import 
     blocks,
     compression_of,
     files_of,
+    is_binary,
     opened,
     rotated,
 )
@@ -40,6 +42,30 @@ def test_blocks_are_of_whole_lines_but_for_the_last(tmp_path: Path) -> None:
     assert len(found) > 3
     assert all(block.endswith(b"\n") for block in found[:-1])
     assert b"".join(found) == TEXT + b"no end"
+
+
+def test_bytes_by_chance_are_never_taken_for_text() -> None:
+    random_ = random.Random(1)
+    for _ in range(1000):
+        noise = random_.randbytes(random_.randrange(200, 5000))
+        assert is_binary(noise)
+        assert is_binary(bytes(byte or 1 for byte in noise))  # NULs give it away, but need not be there
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '10.0.0.1 - - [23/Nov/2026:10:00:00 +0000] "GET /a HTTP/1.1" 200 5 "-" "a"',
+        r'10.0.0.1 - - [23/Nov/2026:10:00:00 +0000] "\x16\x03\x01\x00" 400 5 "-" "-"',
+        "2026-11-23 10:00:00,123 - synapse.access - INFO - {@ä:h} Processed request: 網絡 \x1b[32mgreen\x1b[0m\tü",
+        '10.0.0.1 - Jürgen "GET / HTTP/1.1" 200 5 "-" "Größe: é à ñ, latin-1 throughout"',
+    ],
+)
+def test_lines_of_logs_are_text(line: str) -> None:
+    for encoding in ("utf-8", "latin-1"):
+        assert not is_binary((line + "\r\n").encode(encoding, "replace") * 9)
+    # One broken line does not make a file binary.
+    assert not is_binary((line + "\n").encode() * 99 + b"\0\1\2\3\n")
 
 
 @pytest.mark.skipif(not shutil.which("zstd"), reason="there is no zstd here")
