@@ -7,7 +7,7 @@ module: access_log
 short_description: Count the requests of an access log by worker type
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Reads access logs where they lie and says how many requests each worker type would serve, by the same table of endpoints that
     routes them. Nothing is written on the host, and no more than some ten megabytes of memory is used, however long the log is.

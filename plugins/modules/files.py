@@ -7,7 +7,7 @@ module: files
 short_description: Bring a set of files to a host in one step
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Takes every file that a concern needs on a host as data and writes only those that differ, so that the number of tasks does
     not grow with the number of workers.

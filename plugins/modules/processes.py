@@ -7,7 +7,7 @@ module: processes
 short_description: Bring Synapse's processes on a host to the planned state in one step
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Starts, restarts or retires the systemd units of all processes of a homeserver on a host, and only those that need it.
   - A process needs a restart when a part of what it was started with differs from the plan. What it was started with is
@@ -108,6 +108,7 @@ attributes:
     description: Tells the same plan and does nothing.
   diff_mode:
     support: none
+    description: What it does with each process is in its plan.
 """
 
 EXAMPLES = r"""

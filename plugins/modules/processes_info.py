@@ -7,7 +7,7 @@ module: processes_info
 short_description: Look at Synapse's processes on a host
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Tells in one step all that a plan of changes needs to know of a host, and changes nothing.
   - What is to be done follows from it on the controller, by the filter P(synapse.workers.change_plan#filter).
@@ -35,8 +35,10 @@ options:
 attributes:
   check_mode:
     support: full
+    description: It only looks.
   diff_mode:
     support: none
+    description: It changes nothing.
 """
 
 EXAMPLES = r"""

@@ -7,7 +7,7 @@ module: secret_files
 short_description: Make secrets once, one file each, and keep them
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Each secret lies in a file of its own. One that is there stays for ever. One that is missing is made on the host, from the
     kernel's random numbers or by a command.
