@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -83,3 +84,8 @@ def test_no_two_types_share_a_port() -> None:
 def test_endpoints_name_types_that_take_requests() -> None:
     named = {name for row in ENDPOINTS for name in row.types}
     assert named == {row.name for row in TABLE if row.takes_requests}
+
+
+@pytest.mark.parametrize("picture", sorted(ROOT.glob("docs/**/*.svg")), ids=lambda path: path.name)
+def test_a_picture_is_one_that_browsers_show(picture: Path) -> None:
+    assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"

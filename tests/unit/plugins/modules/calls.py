@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ansible
+
 ROOT = Path(__file__).parents[4]
 MODULES = ROOT / "plugins" / "modules"
+# Where packages of collections are found: beside a checkout, or, as ansible-test has it, around the collection.
+COLLECTIONS = next(path for path in (ROOT / ".cache/collections", ROOT.parents[2]) if (path / "ansible_collections").is_dir())
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
@@ -27,7 +31,7 @@ def call(module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
         text=True,
         check=False,
         # As Ansible packs what a module shares with others.
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".cache/collections")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(COLLECTIONS), str(Path(ansible.__file__).parents[1])])},
     )
     assert ended.stdout, ended.stderr
     return json.loads(ended.stdout)
