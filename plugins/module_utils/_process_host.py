@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
@@ -30,12 +30,12 @@ class Systemd:
             raise Failure("systemctl {}: {}".format(" ".join(words), err.strip() or out.strip()))
         return str(out)
 
-    def show(self, units: List[str]) -> Dict[str, Dict[str, str]]:
+    def show(self, units: List[str], properties: Tuple[str, ...] = PROPERTIES) -> Dict[str, Dict[str, str]]:
         """{unit: {property: value}} of units, in one call; of patterns those units that are loaded."""
         # No systemctl, no processes: so a bare host under check mode is told about, not tripped over.
         if not units or not self.module.get_bin_path("systemctl"):
             return {}
-        out = self.run("show", "--property=" + ",".join(PROPERTIES), *units, check=False)
+        out = self.run("show", "--property=" + ",".join(properties), *units, check=False)
         blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n") if block]
         return {block["Id"]: block for block in blocks}
 

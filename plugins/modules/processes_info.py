@@ -32,6 +32,13 @@ options:
     type: list
     elements: path
     default: []
+  settled:
+    description: Folder in which the module M(synapse.workers.settled) keeps which parts of a roll-out went through.
+    type: path
+  parts:
+    description: The parts that are asked about, and where they leave something, as for that module.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -72,6 +79,10 @@ written:
     For each manifest C(files) (path and SHA-256 of what stands there now, empty when that is nothing), C(applied) and C(note).
   returned: always
   type: dict
+settled:
+  description: What those of O(parts) were given that are as they were left.
+  returned: always
+  type: dict
 """
 
 import hashlib
@@ -79,7 +90,13 @@ import json
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.synapse.workers.plugins.module_utils._process_host import Memory, Systemd, installed_release, stamp_of
+from ansible_collections.synapse.workers.plugins.module_utils._process_host import (
+    Memory,
+    Systemd,
+    installed_release,
+    stamp_of,
+)
+from ansible_collections.synapse.workers.plugins.module_utils._settled import UNIT_PROPERTIES, Settled, units_of, whole
 
 
 def read(path: str) -> bytes | None:
@@ -116,18 +133,23 @@ def main() -> None:
             # A folder's name is no secret.
             "secrets": {"type": "path", "no_log": False},
             "manifests": {"type": "list", "elements": "path", "default": []},
+            "settled": {"type": "path"},
+            "parts": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     params = module.params
     memory = Memory(params["memory"])
+    parts = {name: whole(places) for name, places in params["parts"].items()} if params["settled"] else {}
+    units = Systemd(module).show(sorted({*params["units"], *units_of(parts)}), UNIT_PROPERTIES)
     module.exit_json(
         changed=False,
-        units=Systemd(module).show(params["units"]),
+        units=units,
         remembered={name: memory.recall(name) for name in memory},
         release=installed_release(params["version_of"]) if params["version_of"] else "",
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
+        settled=Settled(params["settled"]).wishes(parts, units) if parts else {},
     )
 
 
