@@ -62,11 +62,16 @@ def test_synapse_accepts_the_settings_of_every_process(example: str, tmp_path: P
         ended = subprocess.run([SYNAPSE, script, settings, "example.org"], capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{host.name}: {ended.stdout}{ended.stderr}"
         judged += 1
-        # The judge can say no.
-        (settings / "conf.d/99-wrong.yaml").write_text("stream_writers: {typing: [nobody-1]}")
-        ended = subprocess.run([SYNAPSE, script, settings, "example.org"], capture_output=True, text=True, check=False)
-        assert ended.returncode == 1
-        assert "nobody-1" in ended.stdout
+        # The judge can say no, also to what Synapse itself would start with.
+        for wrong, word in (
+            ("stream_writers: {typing: [nobody-1]}", "nobody-1"),
+            ("redis: {enabled: false}", "redis: is not enabled"),
+            ("database: {name: sqlite3, args: {database: ':memory:'}}", "database: is SQLite"),
+        ):
+            (settings / "conf.d/99-wrong.yaml").write_text(wrong)
+            ended = subprocess.run([SYNAPSE, script, settings, "example.org"], capture_output=True, text=True, check=False)
+            assert ended.returncode == 1
+            assert word in ended.stdout
     assert judged == (1 if example == "one_host" else 2)
 
 

@@ -42,6 +42,20 @@ def refusal(paths: list[str], server_name: str) -> str:
         return f"{type(error).__name__}: {error}"
     if config.server.server_name != server_name:
         return f"server_name is {config.server.server_name}, but the inventory says {server_name}"
+    if config.worker.worker_app:
+        return unfit_for_workers(config)
+    return ""
+
+
+def unfit_for_workers(config: HomeServerConfig) -> str:
+    """What a worker starts with and does not work with, or ''."""
+    if not config.redis.redis_enabled:
+        return "redis: is not enabled, and workers hear of each other through Redis only; set synapse_redis_host or synapse_redis"
+    if any(database.config["name"] == "sqlite3" for database in config.database.databases):
+        return (
+            "database: is SQLite, which lets one process write; workers need PostgreSQL (synapse_postgresql_host or "
+            "synapse_database; synapse_port_db moves a database there)"
+        )
     return ""
 
 

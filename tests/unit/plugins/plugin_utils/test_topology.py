@@ -324,7 +324,7 @@ SETTINGS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one address twice": (
         {"hosts": {**HOSTS, "app2": "10.0.0.1"}},
-        "synapse_address: app2 and app1 both have 10.0.0.1",
+        "synapse_address: app1 and app2 both have 10.0.0.1",
     ),
     "no address": (
         {"hosts": {**HOSTS, "app2": "app2.internal"}},
@@ -356,7 +356,7 @@ SETTINGS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too few connections": (
         {"postgresql_max_connections": 10},
         "synapse_postgresql_max_connections: 2 processes may open 15 connections, more than 10; "
-        "raise it or lower synapse_database_pool_max",
+        "raise it to 15, or lower synapse_database_pool_max to 2",
     ),
     "a release too old": (
         {"version": "1.98.0"},
