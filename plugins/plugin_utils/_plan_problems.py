@@ -197,7 +197,7 @@ def _addresses(plan: dict[str, Any], hosts: list[str]) -> Iterator[str]:
         problem = _address_problem(text, len(hosts) == 1, bool(plan["settings"].get("public_addresses_allowed")))
         if problem:
             yield f"synapse_address: {host} has {problem}"
-        other = seen.setdefault(text, host)
+        other = seen.setdefault(str(text), host)
         if other != host and text != LOOPBACK:
             yield f"synapse_address: {other} and {host} both have {text}"
 

@@ -33,7 +33,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RESERVED_NAMES = ("main", "master")
 # Also a systemd instance name, a file name and an upstream server's comment.
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-LONGEST_NAME = 40
+LONGEST_NAME = 64
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # Keys that make a worker what it is; a row's own settings would pull it out of the plan.

@@ -61,6 +61,7 @@ def setting_problems(settings: dict[str, Any]) -> list[str]:
         *_version(settings),
         *_places(settings),
         *_synapse_settings(settings),
+        *_services(settings),
         *_tls(settings),
         *_unread(settings),
     ]
@@ -196,21 +197,23 @@ def _version(settings: dict[str, Any]) -> Iterator[str]:
 
 def _places(settings: dict[str, Any]) -> Iterator[str]:
     """Hosts that are named must be hosts of this homeserver."""
-    for variable, hosts in (
-        ("synapse_main_host", [settings["main_host"]]),
-        ("synapse_nginx_hosts", settings["nginx_hosts"]),
-        ("synapse_postgresql_host", [settings.get("postgresql_host")]),
-        ("synapse_redis_host", [settings.get("redis_host")]),
+    for variable, key, optional in (
+        ("synapse_main_host", "main_host", False),
+        ("synapse_nginx_hosts", "nginx_hosts", True),
+        ("synapse_postgresql_host", "postgresql_host", True),
+        ("synapse_redis_host", "redis_host", True),
     ):
-        if not isinstance(hosts, list):
-            yield f"{variable}: {shown(hosts)}; a list of hosts of the inventory"
+        named: Any = settings.get(key)
+        if key == "nginx_hosts" and not isinstance(named, list):
+            yield f"{variable}: {shown(named)}; a list of hosts of the inventory"
             continue
-        for host in hosts:
-            if host and (not isinstance(host, str) or host not in settings["hosts"]):
-                yield (
-                    f"{variable}: {host if isinstance(host, str) else shown(host)} is not in the group {settings['group']}; "
-                    f"every host of this homeserver belongs to it"
-                )
+        for host in named if key == "nginx_hosts" else [named]:
+            if not isinstance(host, str) and not (host is None and optional):
+                yield f"{variable}: {shown(host)}; one name out of the inventory"
+            elif not host and optional and key != "nginx_hosts":
+                continue
+            elif host not in settings["hosts"]:
+                yield f"{variable}: {host or shown(host)} is not in the group {settings['group']}; every host of this homeserver belongs to it"
 
 
 def _synapse_settings(settings: dict[str, Any]) -> Iterator[str]:
@@ -226,6 +229,17 @@ def _synapse_settings(settings: dict[str, Any]) -> Iterator[str]:
             yield f"synapse_settings: {key} is of old releases, where it took the place of what synapse_workers says; remove it"
         elif key in HAVE_A_VARIABLE or key in in_base:
             yield f"synapse_settings: {key} has a variable of its own, {HAVE_A_VARIABLE.get(key) or in_base[key]}; set that"
+
+
+def _services(settings: dict[str, Any]) -> Iterator[str]:
+    """Somebody must say where PostgreSQL is. Beside the Debian package, and where the base settings are not ours, a file of the
+    operator's may; Synapse is asked about those (``roles/synapse/files/validate_settings.py``)."""
+    if not settings.get("base_settings_managed") or settings.get("install_method") == "debian":
+        return
+    if not settings.get("postgresql_host") and not settings.get("database"):
+        yield "synapse_database: is empty, and so is synapse_postgresql_host; one of them has to say where PostgreSQL is"
+    if not settings.get("redis_host") and not settings.get("redis"):
+        yield "synapse_redis: is empty, and so is synapse_redis_host; one of them has to say where Redis is, by which workers hear of each other"
 
 
 def _tls(settings: dict[str, Any]) -> Iterator[str]:

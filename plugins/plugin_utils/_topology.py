@@ -43,10 +43,18 @@ def topology(rows: Any, settings: dict[str, Any]) -> dict[str, Any]:
         ``media``, ``log_level``, ``cache_factor``, ``environment``, ``settings``, ``row`` (-1 for main).
     """
     wrong_settings = setting_problems(settings)
+    settings = _readable(settings)
     good_rows, wrong_rows = read_rows(rows, settings, release_of(settings))
     plan = _Plan(good_rows, settings).value()
     plan["problems"] = list(dict.fromkeys([*wrong_settings, *wrong_rows, *plan_problems(plan)]))
     return plan
+
+
+def _readable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with which the rest of a plan can be looked at, for its mistakes too: names that are none are nobody."""
+    names = {key: settings[key] if isinstance(settings.get(key), str) else "" for key in ("main_host", "postgresql_host", "redis_host")}
+    hosts = settings["nginx_hosts"] if isinstance(settings["nginx_hosts"], list) else []
+    return {**settings, **names, "nginx_hosts": list(dict.fromkeys(host for host in hosts if isinstance(host, str)))}
 
 
 # What only the checks need.
@@ -60,7 +68,7 @@ class _Plan:
         self.settings = settings
         self.hosts: dict[str, str] = settings["hosts"]
         self.main_host: str = settings["main_host"]
-        self.nginx_hosts: list[str] = settings["nginx_hosts"] if isinstance(settings["nginx_hosts"], list) else []
+        self.nginx_hosts: list[str] = settings["nginx_hosts"]
         self.unix: bool = bool(settings.get("unix_sockets"))
         self.workers = [
             self._worker(row, host, number) for row in rows for host in row.hosts for number in range(1, row.count + 1)

@@ -58,6 +58,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a time that is none": ({"drain_timeout": -1}, "synapse_drain_timeout: -1; seconds, 0 or more"),
     "hosts as text": ({"nginx_hosts": "app1"}, "synapse_nginx_hosts: 'app1'; a list of hosts of the inventory"),
     "a host of nowhere": ({"redis_host": "app9"}, "synapse_redis_host: app9 is not in the group synapse; every host"),
+    "a host that is a list": ({"main_host": ["app1"]}, "synapse_main_host: ['app1']; one name out of the inventory"),
+    "nobody who has PostgreSQL": ({"postgresql_host": ""}, "synapse_database: is empty, and so is synapse_postgresql_host; one of them"),
+    "nobody who has Redis": ({"redis_host": ""}, "synapse_redis: is empty, and so is synapse_redis_host; one of them has to say"),
     "no release": ({"version": "newest"}, "synapse_version: 'newest' is no release number; write it like '1.163.2'"),
     "a process that shall be a worker": ({"extra": {"worker_app": "x"}}, "synapse_settings: worker_app is derived from synapse_workers"),
     "settings of old releases": (
@@ -164,7 +167,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a name with a line break": (
         {"type": "typing", "name": "a\n"},
-        "synapse_workers[0]: name 'a\\n'; use small letters, digits and underscores, a letter first, 40 at most",
+        "synapse_workers[0]: name 'a\\n'; use small letters, digits and underscores, a letter first, 64 at most",
     ),
     "a factor that is no number": (
         {"type": "typing", "cache_factor": float("inf")},
