@@ -17,9 +17,10 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / ".cache" / "collections")]
@@ -166,6 +167,12 @@ AGENTS = (
 )
 # A referrer holds what a pattern may take for a request.
 REFERRERS = ("-", "https://chat.example.org/", "https://chat.example.org/_matrix/media/r0/download/example.org/abc")
+MISLEADING = (
+    *AGENTS,
+    "GET /_matrix/client/v3/sync?since=s1 HTTP/1.1",
+    "[23/Nov/2026:00:00:00 +0000] ",
+    r"\x22GET /x HTTP/1.1\x22 200 ",
+)
 
 
 class Log(NamedTuple):
@@ -174,10 +181,29 @@ class Log(NamedTuple):
     lines: int
     pools: dict[str, int]
     """Requests per pool of ``SEVEN``, ``main``, and '' for what is not Matrix."""
-    kinds: dict[tuple[str, ...], int]
-    """Requests per method and endpoint."""
+    kinds: dict[tuple[str, str, str], int]
+    """Requests per method, endpoint and condition on the query, as the endpoint table calls them."""
     hours: dict[str, int]
-    """Requests per hour, ``2020-04-01T13``."""
+    """Requests of the API per hour, ``2020-04-01T13``."""
+    elsewhere: int
+    """Requests that are not of the API."""
+    unknown: int
+    """Requests of the API that no row names."""
+    malformed: int = 0
+
+    def errors(self, found: Mapping[str, Any]) -> list[str]:
+        """What a count (the answer of the module) says otherwise; empty when all of it is exact."""
+        got = {(row["method"], row["endpoint"], row["condition"]): row["requests"] for row in found["endpoints"]}
+        errors = [
+            f"{' '.join(kind)}: {got.get(kind, 0)} instead of {self.kinds.get(kind, 0)}"
+            for kind in sorted(got.keys() | self.kinds.keys())
+            if got.get(kind, 0) != self.kinds.get(kind, 0)
+        ]
+        for name in ("lines", "elsewhere", "unknown", "malformed", "hours"):
+            if found[name] != getattr(self, name):
+                errors.append(f"{name}: {found[name]} instead of {getattr(self, name)}")
+        total = self.lines - self.malformed - self.elsewhere
+        return errors if found["total"] == total else [*errors, f"total: {found['total']} instead of {total}"]
 
 
 def _ids(random_: random.Random, count: int, form: str) -> list[str]:
@@ -290,9 +316,10 @@ def _line(form: str, number: int, when: float, stamp: str, kind: Kind, target: s
 
 def write(path: Path, lines: int, seed: int = 1, form: str = "combined") -> Log:
     """Writes a log and counts what it writes."""
-    kinds: collections.Counter[tuple[str, ...]] = collections.Counter()
+    kinds: collections.Counter[tuple[str, str, str]] = collections.Counter()
     pools: collections.Counter[str] = collections.Counter()
     hours: collections.Counter[str] = collections.Counter()
+    elsewhere = unknown = 0
     second, stamp, hour = -1, "", ""
     with path.open("w", buffering=1 << 20) as stream:
         for number, (when, kind, target) in enumerate(requests(lines, seed)):
@@ -301,11 +328,24 @@ def write(path: Path, lines: int, seed: int = 1, form: str = "combined") -> Log:
                 clock = time.gmtime(second)
                 stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", clock)
                 hour = time.strftime("%Y-%m-%dT%H", clock)
-            kinds[kind.method, kind.endpoint] += 1
             pools[kind.pool] += 1
-            hours[hour] += 1
+            if kind.pool:
+                hours[hour] += 1
+            if kind.endpoint:
+                kinds[_called(kind)] += 1
+            elif kind.pool:
+                unknown += 1
+            else:
+                elsewhere += 1
             stream.write(_line(form, number, when, stamp, kind, target))
-    return Log(lines, dict(pools), dict(kinds), dict(hours))
+    return Log(lines, dict(pools), dict(kinds), dict(hours), elsewhere, unknown)
+
+
+@cache
+def _called(kind: Kind) -> tuple[str, str, str]:
+    """What the endpoint table calls a kind."""
+    path, _, first = kind.endpoint.partition(", ")
+    return kind.method, path if path.startswith("/") else f"/_matrix/client/{path}", "first_sync" if first else ""
 
 
 # Ids as clients, other servers and scanners write them: encoded, with slashes in them, of room version 12, and empty.
@@ -329,11 +369,11 @@ BROKEN = (
 
 
 def write_everything(path: Path, lines: int, seed: int = 1) -> Log:
-    """Every method of every endpoint of the table in all its spellings, with odd ids, all protocols, misleading referrers, and
-    broken lines between them, in the combined format.
+    """Every method of every endpoint of the table in all its spellings, with odd ids, all protocols, misleading referrers and
+    user agents, and broken lines between them, in the combined format.
 
     A request is written for a row of the table, which is what it counts as; so this log tells whether a reader agrees with the
-    table, and ``DAY`` whether the table is right. ``kinds`` is by method, path and condition on the query.
+    table, and ``DAY`` whether the table is right.
     """
     random_ = random.Random(seed)
     makers = [
@@ -347,26 +387,28 @@ def write_everything(path: Path, lines: int, seed: int = 1) -> Log:
     makers = [
         (method, row, target) for method, row, target in makers if matching_row(method, target + _query(row), rows_for()) is row
     ]
-    kinds: collections.Counter[tuple[str, ...]] = collections.Counter()
-    pools: collections.Counter[str] = collections.Counter()
-    with path.open("w", encoding="latin-1") as stream:
+    kinds: collections.Counter[tuple[str, str, str]] = collections.Counter()
+    hours: collections.Counter[str] = collections.Counter()
+    elsewhere = malformed = 0
+    with path.open("w", encoding="latin-1", buffering=1 << 20) as stream:
         for number in range(lines):
-            stamp = f"23/Nov/2026:{number * 24 // lines:02}:{number % 60:02}:00 +0000"
+            hour = number * 24 // lines
+            stamp = f"23/Nov/2026:{hour:02}:{number % 60:02}:00 +0000"
             if number % 50 == 7:
-                pools["malformed"] += 1
+                malformed += 1
                 stream.write(BROKEN[number // 50 % len(BROKEN)].replace("STAMP", stamp) + "\n")
                 continue
             if number % 50 == 9:
-                pools[""] += 1
+                elsewhere += 1
                 request = "GET /.env HTTP/1.1"
             else:
                 method, row, target = makers[number % len(makers)]
                 kinds[method, row.path, row.query] += 1
+                hours[f"2026-11-23T{hour:02}"] += 1
                 request = f"{method} {target}{_query(row)}{random_.choice(PROTOCOLS)}"
-            stream.write(
-                f'10.0.0.1 - - [{stamp}] "{request}" {200 + number % 5} 5 "{REFERRERS[number % 3]}?since=s" "{AGENTS[number & 3]}"\n'
-            )
-    return Log(lines, dict(pools), dict(kinds), {})
+            referrer, agent = REFERRERS[number % 3], MISLEADING[number % len(MISLEADING)]
+            stream.write(f'10.0.0.1 - - [{stamp}] "{request}" {200 + number % 5} 5 "{referrer}?since=s" "{agent}"\n')
+    return Log(lines, {}, dict(kinds), dict(hours), elsewhere, 0, malformed)
 
 
 def _filled(path: str, random_: random.Random) -> str:

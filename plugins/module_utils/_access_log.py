@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
+from itertools import repeat
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ._endpoints import AREAS, Endpoint, Version, area_of, candidates, expand, first_for, rows_for
@@ -21,7 +22,7 @@ from ._log_formats import Format
 Match = Callable[[bytes], Any]
 
 MOST_SHAPES = 10_000
-"""Shapes and paths whose answer is remembered."""
+"""Shapes whose answer is remembered."""
 MOST_UNKNOWN = 2_000
 """Shapes counted of what no row explains."""
 SAMPLES = 5
@@ -39,56 +40,54 @@ class Classifier:
         self.rows: Tuple[Endpoint, ...] = rows_for(version)
         self.numbers = {id(row): number for number, row in enumerate(self.rows)}
         self._word: Callable[[bytes, bytes], bytes] = _words(self.rows).get
-        self._shapes: Dict[Tuple[bytes, bytes], Any] = {}
-        self._paths: Dict[Tuple[bytes, bytes], Any] = {}
-
-    def shape(self, path: bytes) -> bytes:
-        """The path with everything that no row looks at left out: equal shapes, equal rows."""
-        word = self._word
-        shape = b"/".join([word(part, b"*") for part in path.split(b"/")])
-        # The areas tell an unstable prefix, which has a dot in it, from an id.
-        if b"/unstable/*" in shape and _UNSTABLE_PREFIX(path):
-            shape = shape.replace(b"/unstable/*", b"/unstable/x.x", 1)
-        return shape
+        self._answers: Dict[Tuple[bytes, ...], Any] = {}
+        """By method and shape."""
 
     def __call__(self, method: bytes, target: bytes) -> int:
         """Number of the row, or UNKNOWN, or ELSEWHERE. ``target`` is the raw request target."""
         path, mark, query = target.partition(b"?")
-        key = (method, path)
-        found = self._paths.get(key)
-        if found is None:
-            shape = (method, self.shape(path))
-            found = self._shapes.get(shape)
-            if found is None:
-                found = self._ask(method.decode("latin-1"), path.decode("latin-1"))
-                if len(self._shapes) < MOST_SHAPES:
-                    self._shapes[shape] = found
-            # Only what has no id in it comes again.
-            if shape[1] == path and len(self._paths) < MOST_SHAPES:
-                self._paths[key] = found
+        # The shape: each segment that no row writes out is a star. Equal shapes, equal rows.
+        key = (method, *map(self._word, path.split(b"/"), _STARS))
+        found = self._answers.get(key)
+        if found is None or found is _BY_DOT:
+            found = self._ask(key, method, path)
         if found.__class__ is int:
             return found
         rows, otherwise = found
         row = first_for(rows, (mark + query).decode("latin-1"))
         return otherwise if row is None else self.numbers[id(row)]
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _ask(self, key: Tuple[bytes, ...], method: bytes, path: bytes) -> Any:
         """A number, or where the query decides (rows to try, what it is when none of them holds)."""
-        otherwise = UNKNOWN if area_of(path) else ELSEWHERE
-        rows = candidates(method, path, self.rows)
-        if not rows:
-            return otherwise
-        return self.numbers[id(rows[0])] if not rows[0].query else (rows, otherwise)
+        room = len(self._answers) < MOST_SHAPES
+        if key[4:6] == (b"unstable", b"*"):
+            # The areas tell an unstable prefix, which has a dot in it, from an id.
+            if room:
+                self._answers[key] = _BY_DOT
+            key = (*key, b"." if _UNSTABLE_PREFIX(path) else b"")
+            if key in self._answers:
+                return self._answers[key]
+        text = path.decode("latin-1")
+        found: Any = UNKNOWN if area_of(text) else ELSEWHERE
+        rows = candidates(method.decode("latin-1"), text, self.rows)
+        if rows:
+            found = self.numbers[id(rows[0])] if not rows[0].query else (rows, found)
+        if room:
+            self._answers[key] = found
+        return found
 
 
 def _words(rows: Iterable[Endpoint]) -> Dict[bytes, bytes]:
-    """Every segment that a row or the beginning of an area writes out."""
-    found = {part for row in rows for path in expand(row.path) for part in path.split("/") if part and "{" not in part}
+    """Every segment that a row or the beginning of an area writes out; the empty one too, since a path may end with a slash."""
+    found = {part for row in rows for path in expand(row.path) for part in path.split("/") if "{" not in part}
     for area in AREAS:
         found |= set(re.findall(r"[A-Za-z_][A-Za-z0-9_-]*", area.prefix)) | {".well-known"}
     return {word.encode(): word.encode() for word in found}
 
 
+_STARS = repeat(b"*")
+_BY_DOT: Any = object()
+"""Instead of an answer: it is found under the shape and what follows ``unstable``."""
 _UNSTABLE_PREFIX: Match = re.compile(rb"/[^/]*/[^/]*/unstable/[^/.]+\.[^/]").match
 _PLAIN = re.compile(r"[a-z_][a-z_.]{0,40}$").match
 

@@ -220,24 +220,17 @@ host:
 
 import os
 import re
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.synapse.workers.plugins.module_utils import _log_formats
-from ansible_collections.synapse.workers.plugins.module_utils._access_log import Classifier, Tally, Window, shown
+from ansible_collections.synapse.workers.plugins.module_utils._access_log import Classifier, Tally, Window
 from ansible_collections.synapse.workers.plugins.module_utils._access_summary import summary
-from ansible_collections.synapse.workers.plugins.module_utils._log_files import (
-    Unreadable,
-    blocks,
-    compression_of,
-    files_of,
-    is_binary,
-    opened,
-)
+from ansible_collections.synapse.workers.plugins.module_utils._log_files import Unreadable, compression_of, files_of
 from ansible_collections.synapse.workers.plugins.module_utils._log_formats import Format
+from ansible_collections.synapse.workers.plugins.module_utils._log_reading import count
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import parse_version
 
-FIRST_LINES = 500
 STAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d)?)?)?$")
 
 
@@ -258,37 +251,6 @@ def window(since: str, until: str) -> Window:
         if value and not STAMP.match(value):
             raise Unreadable(f"{name}: {value!r} is no time; write 2026-11-23 or 2026-11-23T08:00")
     return Window(since.replace(" ", "T"), until.replace(" ", "T"))
-
-
-def format_of(path: str, block: bytes, formats: Sequence[Format]) -> Optional[Format]:
-    """The format of a file by its first block; None when there is no line of a request in it. Raises Unreadable."""
-    if is_binary(block):
-        raise Unreadable(f"{path} is no text but something binary; name the log itself")
-    lines = [line for line in block.split(b"\n")[:FIRST_LINES] if line.strip()]
-    found = _log_formats.detect(lines, formats)
-    # Synapse may well write a thousand lines before the first request.
-    if found or not lines or any(one.other_lines and b" - INFO - " in block for one in formats):
-        return found
-    tried = ", ".join(one.title for one in formats)
-    raise Unreadable(
-        f"{path} is in none of the formats that were tried ({tried}); its first line is: {shown(lines[0])}   "
-        "Give the `log_format` of nginx's configuration, or `json_fields`"
-    )
-
-
-def count(path: str, tally: Tally, formats: Sequence[Format]) -> str:
-    """Reads one file; the name of its format, '' for an empty one. Raises Unreadable."""
-    found: Optional[Format] = None
-    with opened(path) as stream:
-        for block in blocks(stream, path):
-            if found is None:
-                found = format_of(path, block, formats)
-                if found is None:
-                    tally.lines += block.count(b"\n")
-                    tally.other_lines += block.count(b"\n")
-                    continue
-            tally.read(block, found)
-    return found.name if found else ""
 
 
 def main() -> None:
