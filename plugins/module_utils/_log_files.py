@@ -119,7 +119,10 @@ def _unpacked(path: str, kind: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _zstd(path: str) -> Iterator[IO[bytes]]:
-    """By what the host has: Python 3.14's own module, the module zstandard, or the program zstd."""
+    """By what the host has: Python 3.14's own module, the program zstd, or the module zstandard.
+
+    In this order, since zstandard takes a truncated file for a whole one.
+    """
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -131,30 +134,37 @@ def _zstd(path: str) -> Iterator[IO[bytes]]:
         except zstd.ZstdError as error:
             raise Unreadable(f"{path} is damaged, zstd says: {error}") from None
         return
+    program = shutil.which("zstd", path="/usr/bin:/bin:/usr/local/bin")
+    if program:
+        with _zstd_program(program, path) as stream:
+            yield stream
+        return
     try:
         import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        pass
-    else:
-        try:
-            with open(path, "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-                yield stream
-        except zstandard.ZstdError as error:
-            raise Unreadable(f"{path} is damaged, zstd says: {error}") from None
-        return
-    program = shutil.which("zstd", path="/usr/bin:/bin:/usr/local/bin")
-    if not program:
         raise Unreadable(
             f"{path} is compressed by zstd, which this host cannot unpack; install the package zstd or python3-zstandard"
-        )
+        ) from None
+    try:
+        with open(path, "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
+            yield stream
+    except zstandard.ZstdError as error:
+        raise Unreadable(f"{path} is damaged, zstd says: {error}") from None
+
+
+@contextmanager
+def _zstd_program(program: str, path: str) -> Iterator[IO[bytes]]:
     process = subprocess.Popen([program, "-dcq", "--", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     assert process.stderr
     try:
         yield process.stdout
         said = process.stderr.read().decode("utf-8", "replace").strip()
-        if process.wait():
-            raise Unreadable(f"{path} is damaged, zstd says: {said or process.returncode}")
+        if process.wait() and "premature end" in said:
+            raise EOFError
+        if process.returncode:
+            # It writes the path before, and shortens it to the width of a terminal.
+            raise Unreadable(f"{path} is damaged, zstd says: {said.rpartition(' : ')[2] or process.returncode}")
     finally:
         process.stdout.close()
         process.stderr.close()

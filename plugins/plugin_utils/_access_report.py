@@ -6,8 +6,8 @@ GNU General Public License v3.0+ (see LICENSE)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 BAR = 24
@@ -17,6 +17,8 @@ COLOURED = 5
 DAYS_FROM = 14 * 24
 """From this many hours on the plot is by day."""
 NAMED_ENDPOINTS = 20
+OUTWEIGHS = 60
+"""Percent from which on a type is left out in a second plot by hour."""
 
 
 def number(value: float) -> str:
@@ -163,12 +165,17 @@ def share_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 # --- The page ----------------------------------------------------------------------------------------------------------------
 
 
-def page(counted: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything the page shows, as text and as numbers from 0 to 100; the template only lays it out."""
+def page(counted: Mapping[str, Any], advice: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything the page shows, as text and as numbers from 0 to 100; the template only lays it out.
+
+    ``advice``: a recommendation, for the plot of what it would bring about.
+    """
     rows = _rows(counted)
     longest = max((row["requests"] for row in rows), default=1)
     coloured = [row["name"] for row in rows if row["name"] in counted["worker_types"]][:COLOURED]
     colours = {name: place + 1 for place, name in enumerate(coloured)}
+    # One type may be so much of the log that the others need a plot of their own to be seen.
+    heavy = [name for name in coloured[:1] if len(coloured) > 1 and counted["worker_types"][name]["percent"] > OUTWEIGHS]
     return {
         "facts": _facts(counted),
         "period": _period(counted),
@@ -179,15 +186,25 @@ def page(counted: Mapping[str, Any]) -> dict[str, Any]:
                 "requests": number(row["requests"]),
                 "percent": percent(row["percent"]),
                 "width": round(100 * row["requests"] / longest, 2),
-                "peak": f"{row['peak_rate']:.1f}" if row.get("peak_rate") is not None and counted["hours"] else "",
-                "time": duration(row.get("seconds")),
-                "p95": seconds(row.get("p95_seconds")),
-                "cpu": percent(row["cpu_percent"]) if row.get("cpu_percent") is not None else "",
-                "database": f"{row['database_seconds']:,.1f} s" if row.get("database_seconds") is not None else "",
+                **_figures(row, counted),
             }
             for row in rows
         ],
-        "hours": _hours(counted, coloured),
+        "columns": [
+            {"key": key, "title": title}
+            for key, title in (
+                ("peak", "peak/s"),
+                ("time", "all together"),
+                ("p95", "p95"),
+                ("cpu", "CPU"),
+                ("database", "database"),
+            )
+            if any(_figures(row, counted)[key] for row in rows)
+        ],
+        "effect": _effect(advice) if advice else {"rows": [], "core": 0},
+        "hours": _hours(counted, colours),
+        "rest": _hours(counted, colours, heavy) if heavy else None,
+        "heavy": heavy,
         "latency": _latency(counted, colours),
         "endpoints": [
             {
@@ -213,6 +230,35 @@ def page(counted: Mapping[str, Any]) -> dict[str, Any]:
         "refused": [{**row, "requests": number(row["requests"])} for row in counted["refused_by_workers"] if row["always"]],
         "malformed": [*counted["malformed_samples"]],
         "files": [{**file, "bytes": _bytes(file["bytes"]), "requests": number(file["requests"])} for file in counted["files"]],
+    }
+
+
+def _figures(row: Mapping[str, Any], counted: Mapping[str, Any]) -> dict[str, str]:
+    """What a row says beside its count; '' for what the log does not know."""
+    return {
+        "peak": f"{row['peak_rate']:.1f}" if row.get("peak_rate") is not None and counted["hours"] else "",
+        "time": duration(row.get("seconds")),
+        "p95": seconds(row.get("p95_seconds")),
+        "cpu": percent(row["cpu_percent"]) if row.get("cpu_percent") is not None else "",
+        "database": duration(row.get("database_seconds")),
+    }
+
+
+def _effect(advice: Mapping[str, Any]) -> dict[str, Any]:
+    """How busy the processes are in the busiest hour, without the workers and with them: bars, and where a whole core is."""
+    effect = advice["effect"]
+    bars = [("main process today", effect["main_busy_percent_before"], 0)]
+    if advice["pools"]:
+        bars.append(("main process then", effect["main_busy_percent_after"], 0))
+    for pool in advice["pools"]:
+        name = pool["types"][0] if len(pool["types"]) == 1 else "writers"
+        bars.append((f"{name}, each of {pool['count']}" if pool["count"] > 1 else name, pool["busy_percent_each"], 1))
+    full = max(100.0, *(busy for _, busy, _ in bars))
+    return {
+        "rows": [
+            {"name": name, "text": percent(busy), "width": round(100 * busy / full, 2), "colour": c} for name, busy, c in bars
+        ],
+        "core": round(10_000 / full, 2),
     }
 
 
@@ -262,14 +308,27 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _hours(counted: Mapping[str, Any], coloured: Sequence[str]) -> dict[str, Any]:
-    """Bars by hour, or by day when there are many: each a stack of types, in percent of the plot's width and height."""
-    width = 10 if len(counted["hours"]) > DAYS_FROM else 13
-    totals: dict[str, int] = {}
-    for hour, count in counted["hours"].items():
-        totals[hour[:width]] = totals.get(hour[:width], 0) + count
-    if not totals:
+def _slots(hours: Iterable[str]) -> list[str]:
+    """Every hour from the first to the last, those without a request too; every day when there are many."""
+    first, last = datetime.fromisoformat(min(hours)), datetime.fromisoformat(max(hours))
+    count = int((last - first).total_seconds()) // 3600 + 1
+    if count <= DAYS_FROM:
+        return [(first + timedelta(hours=number)).isoformat()[:13] for number in range(count)]
+    return [(first + timedelta(days=number)).isoformat()[:10] for number in range((last.date() - first.date()).days + 1)]
+
+
+def _hours(counted: Mapping[str, Any], colours: Mapping[str, int], without: Sequence[str] = ()) -> dict[str, Any]:
+    """Bars by hour, or by day when there are many: each a stack of types, in percent of the plot's width and height.
+
+    ``without``: types that are left out.
+    """
+    if not counted["hours"]:
         return {"bars": [], "grid": [], "legend": [], "labels": [], "unit": ""}
+    coloured = [name for name in colours if name not in without]
+    totals = dict.fromkeys(_slots(counted["hours"]), 0)
+    width = len(next(iter(totals)))
+    for hour, count in counted["hours"].items():
+        totals[hour[:width]] += count - sum(counted["worker_types"][name]["hours"].get(hour, 0) for name in without)
     parts: dict[str, dict[str, int]] = {}
     for name in coloured:
         for hour, count in counted["worker_types"][name]["hours"].items():
@@ -284,16 +343,16 @@ def _hours(counted: Mapping[str, Any], coloured: Sequence[str]) -> dict[str, Any
     every = max(1, math.ceil(len(totals) / 8))
     for place, (when, count) in enumerate(totals.items()):
         low, segments = 0.0, []
-        stack = [(name, parts.get(when, {}).get(name, 0)) for name in coloured]
-        stack.append(("others", count - sum(part for _, part in stack)))
-        for colour, (name, part) in enumerate(stack, 1):
+        stack = [(name, colours[name], parts.get(when, {}).get(name, 0)) for name in coloured]
+        stack.append(("others", 0, count - sum(part for _, _, part in stack)))
+        for name, colour, part in stack:
             if part > 0:
                 high = 100 * part / top
                 segments.append(
                     {
                         "y": round(100 - low - high, 3),
                         "height": round(high, 3),
-                        "colour": 0 if name == "others" else colour,
+                        "colour": colour,
                         "name": name,
                     }
                 )
@@ -307,8 +366,8 @@ def _hours(counted: Mapping[str, Any], coloured: Sequence[str]) -> dict[str, Any
         "bars": bars,
         "labels": labels,
         "grid": [{"y": round(100 - 100 * line / lines, 3), "text": _short(step * line)} for line in range(lines + 1)],
-        "legend": [{"name": name, "colour": place + 1} for place, name in enumerate(coloured)]
-        + ([{"name": "others", "colour": 0}] if len(counted["worker_types"]) > len(coloured) or counted["main_only"] else []),
+        "legend": [{"name": name, "colour": colours[name]} for name in coloured]
+        + ([{"name": "others", "colour": 0}] if len(counted["worker_types"]) > len(colours) or counted["main_only"] else []),
         "unit": "day" if width == 10 else "hour",
     }
 

@@ -75,8 +75,11 @@ def test_zstd_by_the_program(tmp_path: Path) -> None:
     assert read(tmp_path / "z") == TEXT
     whole = (tmp_path / "z").read_bytes()
     (tmp_path / "short").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(Unreadable, match="is damaged, zstd says"):
+    with pytest.raises(Unreadable, match="short ends too early: a truncated zstd file"):
         read(tmp_path / "short")
+    (tmp_path / "broken").write_bytes(whole[:200] + b"\xff" * 50 + whole[250:])
+    with pytest.raises(Unreadable, match=r"broken is damaged, zstd says: [A-Z]"):
+        read(tmp_path / "broken")
 
 
 def test_zstd_that_the_host_cannot_unpack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

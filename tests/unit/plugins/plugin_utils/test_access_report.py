@@ -86,10 +86,45 @@ def test_bars_of_the_page_fill_their_plots(counted: dict[str, Any]) -> None:
         assert 0 <= row["half"] <= row["most"] <= 100
 
 
+def test_what_one_type_hides_has_a_plot_of_its_own(counted: dict[str, Any]) -> None:
+    shown = page(counted)
+    assert shown["heavy"] == ["synchrotron"]
+    assert shown["rest"]["legend"] == shown["hours"]["legend"][1:]
+    highest = [
+        max(range(24), key=lambda place: -plot["bars"][place]["segments"][-1]["y"]) for plot in (shown["hours"], shown["rest"])
+    ]
+    others = {
+        hour: count - counted["worker_types"]["synchrotron"]["hours"].get(hour, 0) for hour, count in counted["hours"].items()
+    }
+    assert list(counted["hours"])[highest[1]] == max(others, key=lambda hour: others[hour])
+    assert page({**counted, "worker_types": {"user_dir": counted["worker_types"]["user_dir"]}})["rest"] is None
+
+
+def test_an_hour_without_requests_is_a_gap(counted: dict[str, Any]) -> None:
+    shown = page({**counted, "hours": {"2026-02-28T22": 1, "2026-03-01T01": 4}, "worker_types": {}})["hours"]
+    assert [len(one["segments"]) for one in shown["bars"]] == [1, 0, 0, 1]
+    assert [label["text"] for label in shown["labels"]] == ["22:00", "23:00", "00:00", "01:00"]
+
+
+def test_the_effect_is_drawn_to_one_scale(counted: dict[str, Any]) -> None:
+    effect = {"main_busy_percent_before": 160.0, "main_busy_percent_after": 16.0}
+    pools = [{"types": ["synchrotron"], "count": 3, "busy_percent_each": 48.0}]
+    shown = page(counted, {"effect": effect, "pools": pools})["effect"]
+    assert [(row["name"], row["text"], row["width"]) for row in shown["rows"]] == [
+        ("main process today", "160.0 %", 100),
+        ("main process then", "16.0 %", 10),
+        ("synchrotron, each of 3", "48.0 %", 30),
+    ]
+    assert shown["core"] == 62.5
+    # No workers, no change.
+    shown = page(counted, {"effect": {**effect, "main_busy_percent_before": 20.0}, "pools": []})["effect"]
+    assert ([row["width"] for row in shown["rows"]], shown["core"]) == ([20], 100)
+
+
 def test_many_hours_become_days(counted: dict[str, Any]) -> None:
     hours = {f"2026-{month:02}-{day:02}T{hour:02}": 1 for month in (1, 2) for day in range(1, 11) for hour in range(24)}
     shown = page({**counted, "hours": hours, "worker_types": {}})["hours"]
-    assert (shown["unit"], len(shown["bars"]), shown["labels"][0]["text"]) == ("day", 20, "01 Jan")
+    assert (shown["unit"], len(shown["bars"]), shown["labels"][0]["text"]) == ("day", 41, "01 Jan")
 
 
 def test_a_log_without_times_has_no_plots_of_time(counted: dict[str, Any]) -> None:
@@ -113,7 +148,7 @@ def test_nothing_of_a_log_becomes_markup(counted: dict[str, Any]) -> None:
         }
     )
     template = Environment(autoescape=False).from_string((ROOT / "playbooks/templates/access_log.html.j2").read_text())
-    advice = {"text": [evil], "synapse_workers": evil}
+    advice = {"text": [evil], "synapse_workers": evil, "effect": {"main_busy_percent_before": 1.0}, "pools": []}
     html = template.render(__analyse_page=shown, __analyse_advice=advice, inventory_hostname=evil)
     assert "<script" not in html
     assert "http:" not in html.replace("http://www.w3.org", "")  # self-contained
