@@ -81,6 +81,14 @@ WORKLOADS: dict[str, list[Request]] = {
     "typing": [OTHERS[2]],
 }
 
+# Every endpoint of the table, each by its own, to find the dearest.
+EACH: dict[str, list[Request]] = {
+    f"{method} {row.sample.partition('?')[0]}": [(method, row.sample)]
+    for row in _endpoints.rows_for()
+    if not _endpoints.AREA[row.area].guarded and row.path != "/{rest}" and row.area != "well_known"
+    for method in row.methods
+}
+
 # --- Designs -----------------------------------------------------------------------------------------------------------------
 
 SEVEN = PLANS["seven"]
@@ -443,6 +451,7 @@ def count_instructions(folder: Path, backend: str, count: int) -> str:
         for design, values in zip(designs[1:], measured[1:], strict=True):
             rows.append([design.name, *(f"{(values[name] - measured[0][name]) / 1000:+.2f} k" for name in WORKLOADS)])
         parts.append(f"## {title}\n\n" + table(["instructions per request", *WORKLOADS], rows))
+    parts[0] += "\n\n" + dearest(folder / "each", [base, seven, every])
     say("access log")
     log = proxying(seven, backend, folder)
     combined = log._replace(server=re.sub(r"(access_log \S+) \w+;", r"\1 combined;", log.server))
@@ -456,6 +465,19 @@ def count_instructions(folder: Path, backend: str, count: int) -> str:
         f"own format `combined` {(plain - off) / 1000:.1f} k."
     )
     return "\n\n".join(parts)
+
+
+def dearest(folder: Path, designs: list[Design]) -> str:
+    """The endpoint of the table whose routing costs most, for each design but the first, which is what it is compared with."""
+    folder.mkdir()
+    say(f"all {len(EACH)} endpoints, {len(designs)} designs")
+    base, *rest = (instructions(folder / str(number), answering(design), EACH, 40) for number, design in enumerate(designs))
+    worst = []
+    for design, found in zip(designs[1:], rest, strict=True):
+        costs = {one: found[one] - base[one] for one in EACH}
+        name = max(costs, key=costs.__getitem__)
+        worst.append(f"{design.name} {costs[name] / 1000:+.2f} k (`{name}`)")
+    return f"The dearest of all {len(EACH)} endpoints: {'; '.join(worst)}."
 
 
 def time_cpu(folder: Path, addresses: dict[str, str], rounds: int, count: int) -> str:

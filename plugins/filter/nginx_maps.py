@@ -1,4 +1,4 @@
-"""Filter synapse.workers.nginx_maps: glue over ``plugin_utils/_nginx.py``.
+"""Filter synapse.workers.nginx_maps: glue over ``plugin_utils/_nginx_maps.py``.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -6,7 +6,7 @@ GNU General Public License v3.0+ (see LICENSE)
 from __future__ import annotations
 
 from ..plugin_utils._glue import as_filter
-from ..plugin_utils._nginx import nginx_maps
+from ..plugin_utils._nginx_maps import nginx_maps
 
 
 class FilterModule:

@@ -56,6 +56,8 @@ class Area(NamedTuple):
     """Whether it is only reachable from the addresses that the operator allows."""
     resource: str = "client"
     """The listener resource that a worker needs to serve it."""
+    version: Optional[str] = None
+    """What stands between the beginning of a call and its name: a regular expression. None: names tell nothing here."""
 
     @property
     def prefix(self) -> str:
@@ -63,15 +65,17 @@ class Area(NamedTuple):
         return self.stem + self.begin
 
 
+# The name of a project of Matrix to come has a dot.
+_UNSTABLE = r"unstable(?:/[^/?.]+\.[^/?]+)?"
 # Order is routing: the first prefix wins.
 AREAS: Tuple[Area, ...] = (
     # The call of a room is what follows the room: no name of a call means one thing in one version and another in the next.
-    Area("rooms", r"/_matrix/client/(?:api/v1|r0|v1|v3|unstable(?:/[^/?.]+\.[^/?]+)?)/rooms/[^/?]*/"),
+    Area("rooms", rf"/_matrix/client/(?:api/v1|r0|v1|v3|{_UNSTABLE})/rooms/[^/?]*/", version=""),
     Area("media", r"/_matrix/(?:media|client/v1/media|federation/v1/media)/", whole=True, resource="media"),
-    Area("client", r"/_matrix/client/(?!v1/media/)"),
-    Area("federation", r"/_matrix/federation/", resource="federation"),
-    Area("key", r"/_matrix/key/", resource="federation"),
-    Area("pages", r"/_synapse/client/"),
+    Area("client", r"/_matrix/client/(?!v1/media/)", version=rf"(?:(?:api/v1|r0|v1|v3|{_UNSTABLE})/)?"),
+    Area("federation", r"/_matrix/federation/", resource="federation", version=rf"(?:(?:v1|v2|{_UNSTABLE})/)?"),
+    Area("key", r"/_matrix/key/", resource="federation", version=""),
+    Area("pages", r"/_synapse/client/", version=""),
     Area("well_known", r"/\.well-known/matrix/"),
     Area("other", r"/_matrix/", begin=r"(?:static|consent|saml2)(?=[/?]|$)"),
     Area("admin", r"/_synapse/", begin=r"(?:admin|mas)/", guarded=True),

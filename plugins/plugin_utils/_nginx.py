@@ -5,12 +5,12 @@ resolved and slashes merged, while Synapse does not):
 
 1. ``$<service>_pool`` looks at the beginning of the raw target and names a pool, an area, or ``refused``; what follows that
    beginning is kept as ``$<service>_call``;
-2. the map of the area looks at the method and the call, and names a pool;
+2. the maps of the area look at the method and the call, and name a pool (``_nginx_maps``);
 3. the named location of the pool says how long to wait and who may stand in;
 4. the upstream of the pool says which worker.
 
 A plain sync, which is nine requests of ten, has a location of its own and goes straight to the third step. Other calls of
-clients begin with the second. For nginx puts the whole source of a map into small letters before anything else, which costs more
+clients and servers begin with the second. For nginx puts the whole source of a map into small letters before anything else, which costs more
 than to match it: maps are given short strings, and only where they are needed (``bench/routing`` has the figures).
 
 GNU General Public License v3.0+ (see LICENSE)
@@ -22,7 +22,7 @@ import re
 from typing import Any
 
 from ..module_utils import _endpoints
-from ..module_utils._endpoints import AREA, AREAS, MAIN, QUERIES, Endpoint, regex_of
+from ..module_utils._endpoints import AREA, MAIN
 from ..module_utils._worker_types import BY_NAME, parse_version
 
 # How long a pool may take to answer, where the 180 seconds of the rest are too few.
@@ -46,9 +46,6 @@ SAFE_TO_REPEAT = ("synchrotron", "initial_synchrotron")
 # Plain paths that are nine requests of ten together.
 HOT = ("/_matrix/client/v3/sync", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync")
 
-# Areas of most other requests, with no area between them that takes anything from them.
-SHORT = ("rooms", "client")
-
 BALANCE = {
     "user": "hash ${prefix}_user consistent",
     "room": "hash ${prefix}_room consistent",
@@ -71,7 +68,6 @@ STAND_IN = {
 
 # nginx keeps map keys in buckets of 64 bytes unless told otherwise, and only one file of a host may tell.
 LONGEST_MAP_KEY = 40
-LINE = 110
 
 
 def variable_prefix(topology: dict[str, Any]) -> str:
@@ -165,47 +161,6 @@ def nginx_keys(topology: dict[str, Any]) -> list[dict[str, Any]]:
         },
     ]
     return [key for key in keys if any(f"${key['variable']} " in balance for balance in used)]
-
-
-def nginx_maps(
-    topology: dict[str, Any],
-    admin_allowed: bool = False,
-    well_known_here: bool = True,
-) -> dict[str, Any]:
-    """Which pool answers which request.
-
-    Args:
-        topology: ``synapse_topology``.
-        admin_allowed: whether the administration API is open to any address at all.
-        well_known_here: whether nginx itself answers ``/.well-known/matrix/``.
-
-    Returns:
-        ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target, which keeps the call) and
-        ``value`` (pool, variable of an area, or gate), in routing order, what none matches being refused; ``short``: the areas
-        that are tried first below ``/_matrix/client/``; ``maps``: one per area that has to look closer, ``name``,
-        ``variable``, ``default`` and ``entries`` (a list of ``pool``, which may be the variable of a query, and ``lines``, the
-        lines of one regular expression with ``x`` on ``METHOD:call``); ``queries``: what the query decides,
-        ``variable``, ``pattern`` (on ``?query``), ``meaning``, ``pool`` and ``default`` (the pool of all others); ``gate``: what
-        the guarded area is behind its gate, or ''.
-    """
-    prefix = variable_prefix(topology)
-    rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
-    default_type = topology["settings"]["default_type"]
-    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "maps": [], "queries": [], "gate": ""}
-    for area in AREAS:
-        if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
-            continue
-        chosen = [(row, _endpoints.pool_of(row, topology["pools"], default_type)) for row in rows if row.area == area.name]
-        value = chosen[-1][1] if area.whole else _area(area.name, prefix, chosen, result)
-        keeps_call = value.startswith("$")
-        if area.guarded:
-            result["gate"] = value
-            value = f"${prefix}_{area.name}_gate"
-        pattern = f"^{area.stem}(?<{prefix}_call>{area.begin}[^?]*)" if keeps_call else f"^{area.prefix}"
-        result["areas"].append({"name": area.name, "pattern": pattern, "value": value})
-        if area.name in SHORT and keeps_call:
-            result["short"].append(result["areas"][-1])
-    return result
 
 
 def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
@@ -358,7 +313,7 @@ def _hot(pool: str, pools: dict[str, Any]) -> list[dict[str, str]]:
     # What nginx alone reads as this path is none of Synapse's.
     usual = {path: f"^{re.escape(path)}" for path in HOT}
     if "initial_synchrotron" in pools:
-        usual[HOT[0]] += r"\?(?:(?!since=|full_state=)[^&]*+&)*+since=[^&](?!.*&full_state=)"
+        usual[HOT[0]] += r"\?(?:(?!since=|full_state=)[^&]*&)*since=[^&](?!.*&full_state=)"
     return [{"path": path, "pattern": usual[path]} for path in HOT]
 
 
@@ -381,99 +336,3 @@ def _why(pool: str) -> str:
     if row.streams:
         return "Only a writer of the stream can answer, so none can stand in."
     return "A login under way lives in the memory of one process, so none can stand in."
-
-
-# The map of an area
-
-
-def _area(name: str, prefix: str, chosen: list[tuple[Endpoint, str]], result: dict[str, Any]) -> str:
-    """Adds the map of one area to ``result``; the pool or variable that stands for the area."""
-    entries = _entries(prefix, chosen, result["queries"])
-    if not entries:
-        return MAIN
-    result["maps"].append({"name": name, "variable": f"{prefix}_{name}", "default": MAIN, "entries": entries})
-    return f"${prefix}_{name}"
-
-
-def _entries(prefix: str, rows: list[tuple[Endpoint, str]], queries: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One entry per pool, in routing order, for the rows of one area; what is left over is the main process's.
-
-    Where the query decides between two pools, the variable that looks at it stands in for the pool and is added to ``queries``.
-    """
-    groups: dict[str, list[Endpoint]] = {}
-    conditional: set[str] = set()
-    for position, (row, pool) in enumerate(rows):
-        later = rows[position + 1 :]
-        if row.query:
-            rest = next((other for next_row, other in later if row.path == next_row.path), MAIN)
-            if rest == pool:
-                continue
-            variable = f"{prefix}_{row.query}"
-            condition = QUERIES[row.query]
-            query = {"variable": variable, "pattern": f"^{condition.pattern}", "meaning": condition.meaning}
-            queries.append({**query, "pool": pool, "default": rest})
-            conditional.add(row.path)
-            pool = f"${variable}"
-        elif row.path in conditional or (pool == MAIN and not _must_come_first(row, later)):
-            continue
-        groups.setdefault(pool, []).append(row)
-    return [{"pool": pool, "lines": regex_lines(members)} for pool, members in groups.items()]
-
-
-def _must_come_first(row: Endpoint, later: list[tuple[Endpoint, str]]) -> bool:
-    """Whether a worker's row among the later ones would take what this row leaves to the main process."""
-    samples = [_endpoints.sample_of(path) for path in _endpoints.expand(row.path)]
-    rivals = [other for other, pool in later if pool != MAIN and set(row.methods) & set(other.methods)]
-    return any(re.fullmatch(other.pattern, sample) for other in rivals for sample in samples)
-
-
-# The version, or the part of the administration API, that many calls have in common.
-_HEAD = re.compile(r"((?:\{\w+\}|\([rv]\d[^)]*\)|v\d|unstable|mas|admin/v\d)/)(.+)")
-
-
-def regex_lines(rows: list[Endpoint]) -> list[str]:
-    """One regular expression for ``METHOD:call`` that means exactly these rows of an area.
-
-    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by their methods and
-    the beginning of their call, which also spares nginx to compare that beginning once per endpoint.
-    """
-    groups: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    for row in rows:
-        match = _HEAD.fullmatch(row.call)
-        head, tail = match.groups() if match else ("", row.call)
-        groups.setdefault((row.methods, _short(head)), []).append(_short(tail))
-    # Most requests read.
-    order = sorted(dict.fromkeys(methods for methods, _ in groups), key=lambda methods: "GET" not in methods)
-    choices = [
-        _choice(f"{_methods(methods)}: {head}", list(dict.fromkeys(tails)))
-        # What has the same methods stands together.
-        for (methods, head), tails in sorted(groups.items(), key=lambda group: order.index(group[0][0]))
-    ]
-    if len(choices) == 1 and len(choices[0]) == 1:
-        return [f"(?x) ^{choices[0][0]}$"]
-    lines = [f"{'    ' if position else '  | '}{line}" for choice in choices for position, line in enumerate(choice)]
-    return ["(?x) ^(?:", f"    {lines[0][4:]}", *lines[1:], ")$"]
-
-
-def _methods(methods: tuple[str, ...]) -> str:
-    """What a request may be sent with: HEAD goes with GET, as in Synapse."""
-    names = [alias for method in methods for alias in (("GET", "HEAD") if method == "GET" else (method,))]
-    return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
-
-
-def _short(path: str) -> str:
-    """The regular expression for a part of a call, in which no query can be."""
-    return regex_of(path).replace("[^/?]*", "[^/]*").replace("[^?]*", ".*")
-
-
-def _choice(lead: str, tails: list[str]) -> list[str]:
-    """``lead`` and then one of the tails, on one line or on as many as it takes."""
-    if len(tails) == 1:
-        return [f"{lead}{tails[0]}"]
-    lines = [f"{lead}(?: {tails[0]}"]
-    for tail in tails[1:]:
-        if len(lines[-1]) + len(tail) + 3 > LINE:
-            lines.append(f"    | {tail}")
-        else:
-            lines[-1] += f" | {tail}"
-    return [*lines[:-1], f"{lines[-1]} )"]

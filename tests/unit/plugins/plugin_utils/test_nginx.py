@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.synapse.workers.plugins.module_utils import _endpoints
 from ansible_collections.synapse.workers.plugins.module_utils._endpoints import TABLE, expand, sample_of
-from ansible_collections.synapse.workers.plugins.plugin_utils import _nginx
+from ansible_collections.synapse.workers.plugins.plugin_utils import _nginx, _nginx_maps
 from hypothesis import given
 
 from .plans import good_plan, lists_of_rows, plan
@@ -33,11 +33,12 @@ def as_python(pattern: str) -> re.Pattern[str]:
 
 def as_nginx_would(maps: dict[str, Any], method: str, target: str) -> str:
     """The pool that the rendered maps lead to: the first matching line of each, then what its value names."""
-    named = {f"${one['variable']}": one for one in maps["maps"] + maps["queries"]}
+    named = looks(maps)
     area = next((one for one in maps["areas"] if as_python(one["pattern"]).search(target)), {"pattern": "", "value": "refused"})
     value = area["value"]
     found = as_python(area["pattern"]).search(target)
-    call = found.group(1) if found and found.groups() else ""
+    kept = found.groupdict() if found else {}
+    call, name = kept.get("matrix_synapse_call", ""), kept.get("matrix_synapse_name", "")
     query = "?" + target.partition("?")[2]
     if value.endswith("_gate"):
         value = maps["gate"]
@@ -51,7 +52,17 @@ def as_nginx_would(maps: dict[str, Any], method: str, target: str) -> str:
             if "meaning" in entry and re.search(entry["pattern"], query):
                 value = entry["pool"]
                 break
+            # nginx does not tell small letters from capitals in such keys.
+            if "keys" in entry and f"{method} {name}".lower() in [key.lower() for key in entry["keys"]]:
+                value = entry["pool"]
+                break
     return value
+
+
+def looks(maps: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What stands behind each variable that stands for a pool."""
+    whose = [one["whose"] for one in maps["maps"] if one["whose"]]
+    return {f"${one['variable']}": one for one in maps["maps"] + whose + maps["queries"]}
 
 
 def every_type() -> dict[str, Any]:
@@ -59,10 +70,22 @@ def every_type() -> dict[str, Any]:
     return good_plan(*rows)
 
 
-@pytest.mark.parametrize("rows", [[], ["client_reader"], ["synchrotron", "media_repository"], ["all"]], ids=str)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        ["client_reader"],
+        ["synchrotron", "media_repository"],
+        ["event_creator", "typing"],
+        ["frontend_proxy", "device_lists", "sso"],
+        ["federation_inbound", "account_data", "initial_synchrotron"],
+        ["all"],
+    ],
+    ids=",".join,
+)
 def test_the_maps_mean_what_the_table_says(rows: list[str]) -> None:
     value = every_type() if rows == ["all"] else good_plan(*({"type": name} for name in rows))
-    maps = _nginx.nginx_maps(value, admin_allowed=True, well_known_here=False)
+    maps = _nginx_maps.nginx_maps(value, admin_allowed=True, well_known_here=False)
     for method, target in TARGETS:
         if method == "OPTIONS":
             continue
@@ -70,6 +93,49 @@ def test_the_maps_mean_what_the_table_says(rows: list[str]) -> None:
             method,
             target,
         )
+
+
+def test_the_short_way_leads_where_the_long_one_does() -> None:
+    maps = _nginx_maps.nginx_maps(every_type(), admin_allowed=True, well_known_here=False)
+    for _, target in TARGETS:
+        areas = [area for short in maps["short"] if target.startswith(short["path"]) for area in short["areas"]]
+        found = [area["name"] for area in areas if as_python(area["pattern"]).search(target)]
+        assert found[:1] in ([], [_endpoints.area_of(target)]), target
+        # No area takes from the next what is its own, so their order is free.
+        assert len(found) <= 1, target
+
+
+def _told(*lines: str) -> _nginx_maps.Names:
+    """How lines of ``pool METHOD path`` are told apart."""
+    rows = [
+        (pool, _endpoints.Endpoint("client", (method,), f"/_matrix/client/{path}"))
+        for pool, method, path in (line.split() for line in lines)
+    ]
+    return _nginx_maps.told_by_name(_endpoints.AREA["client"], rows)
+
+
+@pytest.mark.parametrize(
+    ("lines", "pattern", "pools", "default", "apart"),
+    [
+        # One pool: nothing to tell.
+        (["a GET v3/x", "a POST v3/y"], "[^/?]*", {}, "a", []),
+        (["a GET v3/x", "a GET v3/z", "b POST {r0}/x"], "[^/?]*", {"POST x": "b"}, "a", []),
+        (["a PUT v3/x", "a PUT v3/z", "b GET v3/x"], "[^/?]*", {"GET x": "b", "HEAD x": "b"}, "a", []),
+        # One segment does not tell, two do.
+        (["a POST v3/keys/up", "b POST v3/keys/down", "b POST v3/z"], "(?:keys)/[^/?]*|[^/?]*", {"POST keys/up": "a"}, "b", []),
+        (["a PUT v3/x", "b PUT v3/x/{id}"], "(?:x)/[^/?]*|[^/?]*", {"PUT x": "a"}, "b", []),
+        # A segment that the client chooses tells nothing; with several of them, or in the way of a key, only an expression does.
+        (["a PUT v3/{id}", "b POST v3/x"], "[^/?]*", {"POST x": "b"}, "a", []),
+        (["a PUT v3/{id}", "b PUT v3/x/{id}"], "(?:x)/[^/?]*|[^/?]*", {}, "a", ["b"]),
+        (["a PUT v3/x/{id}", "b PUT v3/x/{id}/y"], "(?:x)/[^/?]*|[^/?]*", {}, "a", ["b"]),
+        (["main PUT v3/x", "a PUT v3/{id}"], "[^/?]*", {}, "a", ["main"]),
+    ],
+)
+def test_method_and_name_tell_calls_apart(
+    lines: list[str], pattern: str, pools: dict[str, str], default: str, apart: list[str]
+) -> None:
+    said = _told(*lines)
+    assert (said.pattern, said.pools, said.default, [pool for pool, _ in said.apart]) == (pattern, pools, default, apart)
 
 
 @given(lists_of_rows())
@@ -81,12 +147,12 @@ def test_every_pool_that_is_named_exists(rows: list[dict[str, Any]]) -> None:
     locations = _nginx.nginx_locations(value)
     assert {location["upstream"] for location in locations} == upstreams
     names = {location["name"] for location in locations} | {"refused", "main_once"}
-    maps = _nginx.nginx_maps(value, admin_allowed=True, well_known_here=False)
-    variables = {f"${one['variable']}" for one in maps["maps"] + maps["queries"]}
+    maps = _nginx_maps.nginx_maps(value, admin_allowed=True, well_known_here=False)
+    variables = looks(maps)
     values = [one["value"] for one in maps["areas"]] + [maps["gate"]]
-    for one in maps["maps"]:
+    for one in (one for one in variables.values() if "entries" in one):
         values += [one["default"], *(entry["pool"] for entry in one["entries"])]
-    assert set(values) <= names | variables | {f"${maps['prefix']}_admin_gate"}
+    assert set(values) <= names | set(variables) | {f"${maps['prefix']}_admin_gate"}
     assert {one[key] for one in maps["queries"] for key in ("pool", "default")} <= names
     assert len({one["variable"] for one in maps["queries"]}) == len(maps["queries"])
     keys = {f"${key['variable']}" for key in _nginx.nginx_keys(value)}
@@ -95,9 +161,9 @@ def test_every_pool_that_is_named_exists(rows: list[dict[str, Any]]) -> None:
 
 
 def test_expressions_are_short_enough_for_nginx_and_for_people() -> None:
-    maps = _nginx.nginx_maps(every_type(), admin_allowed=True, well_known_here=False)
+    maps = _nginx_maps.nginx_maps(every_type(), admin_allowed=True, well_known_here=False)
     for entry in (entry for one in maps["maps"] for entry in one["entries"]):
-        # nginx reads a parameter into a buffer of 4096 bytes.
+        # nginx reads a parameter into a buffer of 4096 bytes, where blanks count.
         assert len("\n".join(entry["lines"])) < 4000
         assert max(map(len, entry["lines"])) <= 160
 
@@ -112,7 +178,7 @@ def test_a_call_in_a_room_means_the_same_in_every_version() -> None:
 
 
 def test_administration_is_closed_by_default() -> None:
-    maps = _nginx.nginx_maps(every_type())
+    maps = _nginx_maps.nginx_maps(every_type())
     assert as_nginx_would(maps, "GET", "/_synapse/admin/v1/rooms/!r:s") == "refused"
     assert maps["gate"] == ""
 
@@ -141,7 +207,7 @@ def test_a_long_address_is_a_regular_expression() -> None:
 
 def test_a_type_that_stands_in_gets_what_the_plan_lacks() -> None:
     value = good_plan({"type": "synchrotron"}, default_type="synchrotron")
-    maps = _nginx.nginx_maps(value)
+    maps = _nginx_maps.nginx_maps(value)
     create = "/_matrix/client/v3/createRoom"
     assert as_nginx_would(maps, "POST", create) == "synchrotron"
     assert _nginx.explain_route(value, "POST", create)["reason"] == (
@@ -244,9 +310,9 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 
 def test_the_same_plan_gives_the_same_bytes_under_any_hash_seed() -> None:
     code = (
-        "import json, sys; from ansible_collections.synapse.workers.plugins.plugin_utils import _nginx as n; "
+        "import json, sys; from ansible_collections.synapse.workers.plugins.plugin_utils import _nginx as n, _nginx_maps as m; "
         "t = json.load(sys.stdin); "
-        "print(json.dumps([n.nginx_upstreams(t), n.nginx_maps(t, True, False), n.nginx_locations(t), n.nginx_keys(t)]))"
+        "print(json.dumps([n.nginx_upstreams(t), m.nginx_maps(t, True, False), n.nginx_locations(t), n.nginx_keys(t)]))"
     )
     said = {
         subprocess.run(
