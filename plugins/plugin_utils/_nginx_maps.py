@@ -18,9 +18,10 @@ from ..module_utils._worker_types import parse_version
 from ._nginx import variable_prefix
 from ._nginx_regex import LINE, aliases, regex_lines
 
-# Areas of most requests but a sync, by location: they are tried there at once. The first has no room's calls, which it would take
-# from the second; nothing else lies between two of them.
+# Areas of most requests but a sync, by location: they are tried there at once, for each costs. So that calls of clients are asked
+# once, they are tried before those of a room, which have to be kept from them.
 SHORT = {
+    "/_matrix/client/v3/rooms/": {"rooms": ""},
     "/_matrix/client/": {"client": "(?!(?:[^/?]+/){1,2}rooms/)", "rooms": ""},
     "/_matrix/federation/": {"federation": "(?!v1/media/)"},
 }
