@@ -11,8 +11,8 @@ author:
 description:
   - Takes every file that a concern needs on a host as data and writes only those that differ, so that the number of tasks does
     not grow with the number of workers.
-  - Files are validated as a whole in a private copy before the first one is replaced. A file is replaced by renaming, so a
-    reader sees the old one or the new one and nothing between. The version before is kept below O(manifest)'s folder.
+  - Files are validated as a whole in a private copy before the first one is replaced. All new ones lie on the disk by then, and each
+    is put in place by renaming, so a reader sees the old one or the new one and nothing between. The version before is kept below O(manifest)'s folder.
   - Remembers in O(manifest) what it wrote. A file that stands at a path of ours without being remembered belongs to somebody
     else and is never replaced; the run stops and names it.
 options:
@@ -201,10 +201,11 @@ def read(path: str) -> bytes | None:
         raise
 
 
-def write(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o644) -> None:
-    """Replace ``path`` by renaming, with owner and mode set before it appears under its name."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path) + ".")
+def stage(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o644) -> str:
+    """A file with the text, owner and mode beside ``path``, on the disk already; returns its path."""
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path) + ".")
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
@@ -212,10 +213,18 @@ def write(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o64
         if uid >= 0:
             os.chown(temporary, uid, gid)
         os.chmod(temporary, mode)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        if temporary:
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = path  # the name that an operator knows
         raise
+    return temporary
+
+
+def write(path: str, data: bytes, uid: int = -1, gid: int = -1, mode: int = 0o644) -> None:
+    """Replace ``path`` by renaming, with owner and mode set before it appears under its name."""
+    os.rename(stage(path, data, uid, gid, mode), path)
 
 
 class Manifest:
@@ -455,11 +464,7 @@ class Work:
         # Before the first write: a run that ends in the middle must neither meet its own files as foreign ones, nor take them
         # for applied.
         self.manifest.remember(self.manifest.paths | wanted, applied=False)
-        for wish in self.contents:
-            uid, gid = self._ids(wish)
-            self._keep(wish["path"])
-            make_parents(wish["path"])
-            write(wish["path"], wish["content"].encode(), uid, gid, int(wish["mode"], 8))
+        self._replace()
         for wish in self.owners:
             uid, gid = self._ids(wish)
             os.chown(wish["path"], uid, gid)
@@ -469,6 +474,22 @@ class Work:
             os.unlink(path)
         if self.removed or self.forgotten:
             self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten), applied=False)
+
+    def _replace(self) -> None:
+        """All new files lie beside the old ones before the first is replaced: a full disk leaves the old ones, all of them."""
+        staged: list[tuple[str, str]] = []
+        try:
+            for wish in self.contents:
+                uid, gid = self._ids(wish)
+                self._keep(wish["path"])
+                make_parents(wish["path"])
+                staged.append((stage(wish["path"], wish["content"].encode(), uid, gid, int(wish["mode"], 8)), wish["path"]))
+        except BaseException:
+            for temporary, _path in staged:
+                os.unlink(temporary)
+            raise
+        for temporary, path in staged:
+            os.rename(temporary, path)
 
     @staticmethod
     def _ids(wish: Wish) -> tuple[int, int]:
@@ -586,7 +607,12 @@ def main() -> None:
     except Conflict as error:
         refuse(module, str(error))
     except OSError as error:
-        refuse(module, f"{error.filename}: {error.strerror}. Files written so far are whole; run again to finish.")
+        refuse(
+            module,
+            f"{error.filename}: {error.strerror}. No file was replaced; make room, or mend what is in the way, and run again."
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            else f"{error.filename}: {error.strerror}. Files written so far are whole; mend the cause and run again to finish.",
+        )
     module.exit_json(invocation=arguments(module), **result)
 
 

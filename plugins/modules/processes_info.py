@@ -35,6 +35,9 @@ options:
   settled:
     description: Folder in which the module M(synapse.workers.settled) keeps which parts of a roll-out went through.
     type: path
+  run:
+    description: File in which the module M(synapse.workers.run_lock) notes which run holds the host.
+    type: path
   parts:
     description: The parts that are asked about, and where they leave something, as for that module.
     type: dict
@@ -79,6 +82,10 @@ written:
     For each manifest C(files) (path and SHA-256 of what stands there now, empty when that is nothing), C(applied) and C(note).
   returned: always
   type: dict
+last_run:
+  description: C(id) of the run that was here last, or is here; empty when there was none.
+  returned: always
+  type: str
 settled:
   description: What those of O(parts) were given that are as they were left.
   returned: always
@@ -96,6 +103,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_host impo
     installed_release,
     stamp_of,
 )
+from ansible_collections.synapse.workers.plugins.module_utils._run_lock import RunLock
 from ansible_collections.synapse.workers.plugins.module_utils._settled import UNIT_PROPERTIES, Settled, units_of, whole
 
 
@@ -134,6 +142,7 @@ def main() -> None:
             "secrets": {"type": "path", "no_log": False},
             "manifests": {"type": "list", "elements": "path", "default": []},
             "settled": {"type": "path"},
+            "run": {"type": "path"},
             "parts": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -149,6 +158,7 @@ def main() -> None:
         release=installed_release(params["version_of"]) if params["version_of"] else "",
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
+        last_run=RunLock(params["run"]).last().get("id", "") if params["run"] else "",
         settled=Settled(params["settled"]).wishes(parts, units) if parts else {},
     )
 

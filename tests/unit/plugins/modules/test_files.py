@@ -55,6 +55,13 @@ def test_writes_what_differs_and_nothing_the_second_time(host: Host) -> None:
     assert not third["changed"]
 
 
+def test_what_cannot_be_written_leaves_the_other_files_too(host: Host) -> None:
+    host.run(host.file("one", "1"), host.file("two", "2"))
+    refused = host.run(host.file("one", "changed"), host.file("three", "3", owner="nobody-has-this-name"))
+    assert "there is no user nobody-has-this-name" in refused["msg"]
+    assert host.listing() == {"one": "1", "two": "2"}
+
+
 def test_check_mode_tells_the_same_and_writes_nothing(host: Host) -> None:
     told = host.run(host.file("one", "1"), check=True)
     assert not host.listing()
