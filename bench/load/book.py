@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 LONG_POLL = "long-poll"
@@ -138,7 +139,7 @@ class Book:
     """Everything that was asked and sent. To be written from one thread."""
 
     def __init__(self) -> None:
-        self.began = time.monotonic()
+        self.begin()
         self.entries: list[Entry] = []
         self.messages: dict[str, Message] = {}
         self.operations: list[Operation] = []
@@ -148,6 +149,12 @@ class Book:
         """Requests that were under way when the load ended; nobody waited for their answers."""
         self.held_back = 0
         """Requests that were due and not sent, as too many others were under way."""
+
+    def begin(self) -> None:
+        """What is measured begins now."""
+        self.began = time.monotonic()
+        self.began_at = datetime.now(tz=UTC)
+        """By the clock on the wall, to be compared with logs."""
 
     @contextmanager
     def operation(self, name: str) -> Iterator[Operation]:
@@ -210,6 +217,7 @@ class Book:
     def plain(self) -> dict[str, Any]:
         """For JSON. Requests are lists: seconds since the beginning, kind, method, path, status, seconds, written twice, fault."""
         return {
+            "began": self.began_at.isoformat(timespec="milliseconds"),
             "operations": [one.plain() for one in self.account()],
             "kinds": [one.plain() for one in self.by_kind()],
             "given_up": self.given_up,

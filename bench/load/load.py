@@ -109,7 +109,7 @@ class Load:
                 self._people = People(client, self.book, self.size, self._key)
                 await self._people.move_in()
                 # Moving in is not what is measured.
-                self.book.began = time.monotonic()
+                self.book.begin()
                 await self._live()
         except* Unable as errors:
             self._error = "; ".join(map(str, errors.exceptions))

@@ -5,6 +5,10 @@
 
 The server has to let everybody register and must not limit them (molecule/shared/open_to_tests.yml). Until it ends by itself,
 or by Ctrl-C, you can do to the server what you like. Exit status 0: no request failed, nothing was lost or doubled.
+
+    bench/load/run.py … --operation 'one more=ansible-playbook -i inventory.yml synapse.workers.roll_out'
+
+does it for you, and gives each operation a row of the table.
 """
 
 from __future__ import annotations
@@ -35,6 +39,25 @@ def rate(text: str) -> tuple[str, float]:
     return kind, float(number)
 
 
+def operation(text: str) -> tuple[str, list[str]]:
+    """``name=command`` → both."""
+    name, equals, command = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=COMMAND")
+    return name, shlex.split(command)
+
+
+def carry_out(load: Load, operations: list[tuple[str, list[str]]]) -> str:
+    """Do one after the other under the load; returns what the first that failed had to say, '' when none did."""
+    for name, command in operations:
+        print(name, file=sys.stderr, flush=True)
+        with load.operation(name):
+            run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if run.returncode:
+            return f"{run.stdout}{name}: exit status {run.returncode}"
+    return ""
+
+
 def main() -> int:
     size = Size()
     parser = argparse.ArgumentParser(description="Users for a homeserver, and an account of every request they make.")
@@ -53,6 +76,14 @@ def main() -> int:
     parser.add_argument("--talkers", type=int, default=size.talkers, help="accounts that talk in each room")
     parser.add_argument("--pace", type=float, default=size.pace, help="factor on all rates")
     parser.add_argument("--rate", type=rate, action="append", default=[], metavar="KIND=PER_SECOND", help="one of them")
+    parser.add_argument(
+        "--operation",
+        type=operation,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="run one after the other, in place of --seconds; each is a row of the table",
+    )
     parser.add_argument("--write", type=Path, metavar="PATH", help="PATH.md and PATH.json: the tables, and every request")
     parser.add_argument("--brief", action="store_true", help="one line instead of tables, unless something failed")
     options = parser.parse_args()
@@ -63,10 +94,12 @@ def main() -> int:
         key = SigningKey.read(printed)
     edge = Edge(options.edge, options.server_name, options.host, options.ca_file)
     load = Load(edge, size, key, most_requests=options.requests)
+    trouble = ""
     try:
         with load:
             print(f"{size.polls} long-polls are held", file=sys.stderr, flush=True)
-            end = time.monotonic() + options.seconds
+            trouble = carry_out(load, options.operation)
+            end = time.monotonic() + (0 if options.operation else options.seconds)
             try:
                 while time.monotonic() < end and len(load.book.entries) < options.requests:
                     time.sleep(0.2)
@@ -75,15 +108,23 @@ def main() -> int:
     except Unable as error:
         print(f"load: {error}", file=sys.stderr)
         return 2
-    (whole,) = load.book.account()
-    whole.name = "all"
-    if options.brief and not whole.noticed:
-        print(f"{whole.requests} requests, 0 failed; {whole.messages} messages, none lost, none doubled")
+    account = load.book.account()
+    if len(account) == 1:
+        account[0].name = "all"
+    noticed = any(one.noticed for one in account)
+    if options.brief and not noticed:
+        requests, messages = sum(one.requests for one in account), sum(one.messages for one in account)
+        print(f"{requests} requests, 0 failed; {messages} messages, none lost, none doubled")
+    elif options.operation and not noticed:
+        print(table(account))
     else:
-        print(table([whole]), failures([whole]), table(load.book.by_kind(), "kind of request"), sep="\n\n")
+        print(table(account), failures(account), table(load.book.by_kind(), "kind of request"), sep="\n\n")
     if options.write:
         load.write(options.write, f"{size.polls} long-polls")
-    return int(whole.noticed)
+    if trouble:
+        print(f"load: {trouble}", file=sys.stderr)
+        return 2
+    return int(noticed)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dev")]
 
 from outsider.edge import Edge  # noqa: E402
 
+from bench.load import run  # noqa: E402
 from bench.load.book import BETWEEN, LONG_POLL, Book, Entry, Message, failures, table  # noqa: E402
 from bench.load.client import Answer, Client, fault_of  # noqa: E402
 from bench.load.load import Load  # noqa: E402
@@ -282,7 +283,7 @@ SMALL = Size(quiet=2, devices=2, rooms=1, talkers=2, rates={"send, PUT": 30, "se
 def test_what_a_server_does_to_a_message_is_found(spoilt: str, expected: tuple[int, int, int, int], tmp_path: Path) -> None:
     toy = Toy()
     toy.spoil = lambda number: spoilt if number == 3 else ""
-    with toy.running() as edge, Load(edge, SMALL, settling=0.5) as load:
+    with toy.running() as edge, Load(edge, SMALL, settling=3) as load:
         with load.operation("spoil") as operation:
             while toy.sent < 6:
                 time.sleep(0.02)
@@ -318,3 +319,24 @@ def test_a_load_ends_by_itself() -> None:
         assert not load._thread.is_alive()
         with pytest.raises(Unable, match="bounds"), load.operation("too late"):
             pass
+
+
+def test_the_command_carries_operations_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with Toy().running() as edge:
+        where = [
+            "run.py",
+            "--edge",
+            f"http://127.0.0.1:{edge.address[1]}",
+            "--server-name",
+            "example.org",
+            "--rate",
+            "download=0",
+        ]
+        small = ["--quiet", "1", "--devices", "1", "--rooms", "1", "--talkers", "2"]
+        monkeypatch.setattr(
+            sys, "argv", [*where, *small, "--operation", "one=sleep 0.2", "--operation", "two=sh -c 'echo no; exit 3'"]
+        )
+        assert run.main() == 2
+    told = capsys.readouterr()
+    assert told.out.index("| one ") < told.out.index("| two ") < told.out.index(f"| {BETWEEN} ")
+    assert told.err.endswith("load: no\ntwo: exit status 3\n")
