@@ -103,6 +103,8 @@ class Endpoint(NamedTuple):
     """Last release that treats the request so; None: still does."""
     note: str = ""
     """Why, where the row does not say it itself."""
+    limited: bool = False
+    """Whether nginx counts how often one address asks: who asks often guesses passwords or names, or makes accounts."""
 
     @property
     def pattern(self) -> str:
@@ -206,13 +208,14 @@ def _rows(
     since: Optional[Version] = None,
     until: Optional[Version] = None,
     note: str = "",
+    limited: bool = False,
 ) -> Tuple[Endpoint, ...]:
     """Rows that differ only in method and path; a line is ``METHOD[,METHOD] path``, ``/_matrix/client/`` left out."""
     rows = []
     for line in lines:
         methods, _, path = line.partition(" ")
         path = path if path.startswith("/") else f"/_matrix/client/{path}"
-        rows.append(Endpoint(area, tuple(methods.split(",")), path, types, only, query, since, until, note))
+        rows.append(Endpoint(area, tuple(methods.split(",")), path, types, only, query, since, until, note, limited))
     return tuple(rows)
 
 
@@ -397,10 +400,17 @@ TABLE: Tuple[Endpoint, ...] = (
     *_rows(
         "client",
         READER,
-        "GET,POST {v1}/login",
+        "POST {v1}/login",
         "POST {r0}/register",
         "GET {r0}/register/available",
         "GET {new}/register/m.login.registration_token/validity",
+        limited=True,
+    ),
+    *_rows("client", (), "POST {r0}/register/(email|msisdn)/requestToken", limited=True),
+    *_rows(
+        "client",
+        READER,
+        "GET {v1}/login",
         "GET {r0}/password_policy",
         "GET {new}/auth_metadata",
         "GET unstable/org.matrix.msc2965/(auth_metadata|auth_issuer)",
@@ -433,7 +443,6 @@ TABLE: Tuple[Endpoint, ...] = (
         "POST {r0}/(refresh|tokenrefresh)",
         "POST v1/login/get_token",
         "POST unstable/org.matrix.msc3882/login/token",
-        "POST {r0}/register/(email|msisdn)/requestToken",
         "GET unstable/registration/{medium}/submit_token",
         "GET {v1}/pushers",
         "POST {v1}/pushers/set",

@@ -26,6 +26,9 @@ SHORT = {
     "/_matrix/federation/": {"federation": "(?!v1/media/)"},
 }
 
+LIMITED = "limited_"
+"""What the locations begin with that count requests before they hand them on to the pool."""
+
 Rows = list[tuple[str, Endpoint]]
 """Rows of an area with the pool of each: a worker type, ``main``, or the variable of a query."""
 
@@ -34,6 +37,7 @@ def nginx_maps(
     topology: dict[str, Any],
     admin_allowed: bool = False,
     well_known_here: bool = True,
+    limited: bool = False,
 ) -> dict[str, Any]:
     """Which pool answers which request.
 
@@ -41,6 +45,7 @@ def nginx_maps(
         topology: ``synapse_topology``.
         admin_allowed: whether the administration API is open to any address at all.
         well_known_here: whether nginx itself answers ``/.well-known/matrix/``.
+        limited: whether logins and registrations are counted, and refused when one address sends too many.
 
     Returns:
         ``prefix``; ``areas``: a list of ``name``, ``pattern`` (regular expression on the raw target, which keeps the call and its
@@ -51,16 +56,23 @@ def nginx_maps(
         that a worker serves: ``variable``, ``default`` and ``entries``, a list of ``pool`` and ``keys``; {} where that needs no
         look);
         ``queries``: what the query decides, ``variable``, ``pattern`` (on ``?query``), ``meaning``, ``pool`` and ``default`` (the
-        pool of all others); ``gate``: what the guarded area is behind its gate, or ''.
+        pool of all others); ``limited``: the pools whose requests are counted, if they are rows for that; such a request goes to
+        ``limited_<pool>``; ``gate``: what the guarded area is behind its gate, or ''.
     """
     prefix = variable_prefix(topology)
     rows = _endpoints.rows_for(parse_version(topology["version"] or ""))
     default_type = topology["settings"]["default_type"]
-    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "maps": [], "queries": [], "gate": ""}
+    result: dict[str, Any] = {"prefix": prefix, "areas": [], "short": [], "maps": [], "queries": [], "limited": [], "gate": ""}
     for area in AREAS:
         if (area.guarded and not admin_allowed) or (area.name == "well_known" and well_known_here):
             continue
-        chosen = [(_endpoints.pool_of(row, topology["pools"], default_type), row) for row in rows if row.area == area.name]
+        chosen: Rows = []
+        for row in (row for row in rows if row.area == area.name):
+            pool = _endpoints.pool_of(row, topology["pools"], default_type)
+            if row.limited and limited:
+                result["limited"] += [] if pool in result["limited"] else [pool]
+                pool = f"{LIMITED}{pool}"
+            chosen.append((pool, row))
         pattern, value = f"^{area.prefix}", chosen[-1][0]
         if not area.whole:
             call, value = _looked_at(area, prefix, chosen, result)

@@ -9,7 +9,7 @@ import re
 
 from ..module_utils._endpoints import Endpoint, regex_of
 
-LINE = 120
+LINE = 140
 
 # The version, or the part of the administration API, that many calls have in common.
 _HEAD = re.compile(r"((?:\{\w+\}|\([rv]\d[^)]*\)|v\d|unstable|mas|admin/v\d)/)(.+)")

@@ -106,7 +106,11 @@ def _taken(plan: dict[str, Any]) -> Iterator[tuple[str, int, str, str, int]]:
         yield plan["postgresql"]["host"], settings["postgresql_port"], "PostgreSQL", "synapse_postgresql_port", -1
     if plan["redis"]["host"] and plan["redis"]["clients"]:
         yield plan["redis"]["host"], settings["redis_port"], "Redis", "synapse_redis_port", -1
-    variables = {"listen": "synapse_main_port", "replication": "synapse_main_replication_port", "metrics": "synapse_main_metrics_port"}
+    variables = {
+        "listen": "synapse_main_port",
+        "replication": "synapse_main_replication_port",
+        "metrics": "synapse_main_metrics_port",
+    }
     for process in [plan["main"], *plan["workers"]]:
         for kind in ("listen", "replication", "metrics"):
             if process[kind] and "port" in process[kind]:

@@ -186,7 +186,9 @@ class _Reader:
             return types[0] if types else ""
         name = row["name"]
         if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            self._problem(f"name {shown(name)}; use small letters, digits and underscores, a letter first, {LONGEST_NAME} at most")
+            self._problem(
+                f"name {shown(name)}; use small letters, digits and underscores, a letter first, {LONGEST_NAME} at most"
+            )
         elif name in RESERVED_NAMES:
             self._problem(f"{name} is Synapse's own name for the main process; choose another")
         elif name in BY_NAME:
@@ -232,7 +234,9 @@ class _Reader:
             elif key in DERIVED:
                 self._problem(f"settings: {key} is derived from synapse_workers for all processes alike; remove it there")
             elif key in OBSOLETE:
-                self._problem(f"settings: {key} is of old releases, where it took the place of what synapse_workers says; remove it")
+                self._problem(
+                    f"settings: {key} is of old releases, where it took the place of what synapse_workers says; remove it"
+                )
             elif key in SAID_ONCE:
                 self._problem(f"settings: {key} has to be the same for all processes; set {SAID_ONCE[key]}")
         return {

@@ -52,7 +52,9 @@ def topology(rows: Any, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _readable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with which the rest of a plan can be looked at, for its mistakes too: names that are none are nobody."""
-    names = {key: settings[key] if isinstance(settings.get(key), str) else "" for key in ("main_host", "postgresql_host", "redis_host")}
+    names = {
+        key: settings[key] if isinstance(settings.get(key), str) else "" for key in ("main_host", "postgresql_host", "redis_host")
+    }
     hosts = settings["nginx_hosts"] if isinstance(settings["nginx_hosts"], list) else []
     return {**settings, **names, "nginx_hosts": list(dict.fromkeys(host for host in hosts if isinstance(host, str)))}
 
@@ -205,6 +207,7 @@ class _Plan:
             port = first["listen"].get("port", 0)
             name = f"{first['name']}.replication"
             first["replication"] = self._listen(first["host"], name, port + REPLICATION_PORT_OFFSET)
+
 
 def processes(plan: dict[str, Any], host: str | None = None) -> Iterator[dict[str, Any]]:
     """The main process and the workers of ``plan``, on one host or on all."""

@@ -90,9 +90,7 @@ def inventory(number: int) -> Inventory:
 def _good(chance: random.Random) -> Inventory:
     names = chance.sample(HOSTS, chance.choice((1, 1, 2, 3, 4)))
     net = chance.choice(("10.1.2.{}", "192.168.7.{}", "172.16.9.{}", "fd00:7::{}"))
-    hosts: dict[str, dict[str, Any]] = {
-        name: {"synapse_address": net.format(number)} for number, name in enumerate(names, 1)
-    }
+    hosts: dict[str, dict[str, Any]] = {name: {"synapse_address": net.format(number)} for number, name in enumerate(names, 1)}
     main = names[0]
     some = chance.sample(names, chance.randint(1, len(names)))
     variables: dict[str, Any] = {
@@ -131,7 +129,9 @@ def _good(chance: random.Random) -> Inventory:
     if chance.random() < 0.2:
         variables.update(synapse_tls_certificate_path="/etc/ssl/a.pem", synapse_tls_certificate_key_path="/etc/ssl/a.key")
     if chance.random() < 0.15:
-        variables.update(synapse_postgresql_host="", synapse_database={"name": "psycopg2", "args": {"host": "10.1.2.99", "dbname": "s"}})
+        variables.update(
+            synapse_postgresql_host="", synapse_database={"name": "psycopg2", "args": {"host": "10.1.2.99", "dbname": "s"}}
+        )
     if chance.random() < 0.15:
         variables.update(synapse_redis_host="", synapse_redis={"enabled": True, "host": "10.1.2.98"})
     if chance.random() < 0.4:
@@ -193,7 +193,10 @@ def _somewhere(made: Inventory, chance: random.Random) -> tuple[Any, Any]:
 
 def _is_raw(made: Inventory, at: Any) -> bool:
     """Whether a container is within what is handed to Synapse as it is."""
-    raw = [made.variables.get(name) for name in ("synapse_settings", "synapse_database", "synapse_redis", "synapse_trusted_key_servers")]
+    raw = [
+        made.variables.get(name)
+        for name in ("synapse_settings", "synapse_database", "synapse_redis", "synapse_trusted_key_servers")
+    ]
     rows = made.variables.get("synapse_workers")
     raw += [row.get("settings") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return any(_within(at, one) for one in raw)

@@ -57,7 +57,18 @@ class Judges:
             parser.stdin.close()
 
     def _certificate(self) -> None:
-        command: list[str | Path] = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=a"]
+        command: list[str | Path] = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=a",
+        ]
         command += ["-keyout", self.folder / "a.key", "-out", self.folder / "a.pem"]
         subprocess.run(command, capture_output=True, check=True)
 

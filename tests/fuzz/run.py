@@ -112,7 +112,11 @@ def main() -> int:
     if wanted.show:
         for number in numbers:
             made = inventory(number)
-            print(json.dumps({"hosts": made.hosts, "groups": made.groups, "vars": made.variables, "changes": made.changes}, indent=1))
+            print(
+                json.dumps(
+                    {"hosts": made.hosts, "groups": made.groups, "vars": made.variables, "changes": made.changes}, indent=1
+                )
+            )
     outcome = run(numbers, wanted.seconds)
     for fault in outcome.faults:
         print(fault, end="\n\n")

@@ -46,7 +46,11 @@ def test_the_judges_can_say_no(tmp_path: Path) -> None:
         assert judges.synapse(plan, texts) == {}
         assert judges.nginx(plan, texts) == ""
         shared, site = "/etc/matrix-synapse/conf.d/90-synapse-workers.yaml", "/etc/nginx/conf.d/matrix-synapse.conf"
-        wrong = {**texts, shared: texts[shared].replace("typing-1:", "typing-2:"), site: texts[site].replace("\nupstream ", "\nupstraem ", 1)}
+        wrong = {
+            **texts,
+            shared: texts[shared].replace("typing-1:", "typing-2:"),
+            site: texts[site].replace("\nupstream ", "\nupstraem ", 1),
+        }
         assert "typing-1" in judges.synapse(plan, wrong)["main"]
         assert "upstraem" in judges.nginx(plan, wrong)
     finally:

@@ -111,6 +111,8 @@ class Workers:
         self.addresses = addresses
         self.silent: set[str] = set()
         """Names of workers that take a request and then break off, as a worker does that is stopped under way."""
+        self.seen: list[str] = []
+        """First lines of all requests, in the order in which they came."""
         self.loop = asyncio.new_event_loop()
         self.servers: dict[str, asyncio.base_events.Server] = {}
         self.open: dict[str, list[asyncio.StreamWriter]] = {}
@@ -162,6 +164,7 @@ class Workers:
     async def _answer(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *headers = head.strip().split("\r\n")
+        self.seen.append(line)
         fields = {key.lower(): value.strip() for key, _, value in (header.partition(":") for header in headers)}
         length = int(fields.get("content-length", 0))
         sent = await reader.readexactly(length) if length else b""

@@ -89,6 +89,66 @@ def test_administration_is_open_to_the_addresses_that_are_named(edges: Edges) ->
     assert edge.ask("GET", "/_synapse/metrics").status == 404
 
 
+class TestLimits:
+    """Logins and registrations from one address are counted, over all workers."""
+
+    LOGIN = "/_matrix/client/v3/login"
+    COUNTED = (
+        ("POST", "/_matrix/client/r0/login"),
+        ("POST", "/_matrix/client/v3/register?kind=user"),
+        ("POST", "/_matrix/client/v3/register/email/requestToken"),
+        ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity?token=x"),
+        ("GET", "/_matrix/client/v3/register/available?username=x"),
+    )
+    FREE = (
+        ("GET", LOGIN),
+        ("OPTIONS", LOGIN),
+        ("GET", "/_matrix/client/v3/login/sso/redirect"),
+        ("POST", "/_matrix/client/v3/refresh"),
+        ("GET", "/_matrix/client/v3/sync?since=s1"),
+        ("PUT", "/_matrix/client/v3/rooms/!r:s/send/m.room.message/login"),
+        ("POST", "/_matrix/client/v3/logout"),
+        ("PUT", "/_matrix/federation/v1/send/register"),
+    )
+
+    @pytest.mark.parametrize("plan", ["seven", "nothing"])
+    def test_too_many_are_refused_and_others_are_not(self, plan: str, edges: Edges) -> None:
+        edge = edges(
+            PLANS[plan], synapse_server_name=f"limits-{plan}.example.org", synapse_nginx_login_rate=2, synapse_nginx_login_burst=3
+        )
+        worker = "client_reader-1" if plan == "seven" else "main"
+        assert [edge.ask("POST", self.LOGIN, body=b"{}").worker for _ in range(4)] == [worker] * 4
+        asked = len(edge.workers.seen)
+        for method, target in (("POST", self.LOGIN), *self.COUNTED):
+            answer = edge.ask(method, target)
+            assert (answer.status, json.loads(answer.body)["errcode"]) == (429, "M_LIMIT_EXCEEDED"), target
+        assert json.loads(answer.body)["retry_after_ms"] == int(answer.headers["retry-after"]) * 1000 == 30_000
+        assert (answer.headers["content-type"], answer.headers["access-control-allow-origin"]) == ("application/json", "*")
+        # No process hears of them.
+        assert len(edge.workers.seen) == asked
+        assert {edge.ask(method, target).status for method, target in self.FREE} == {200}
+
+    def test_a_stand_in_is_asked_once_and_not_counted_twice(self, edges: Edges) -> None:
+        edge = edges(
+            [{"type": "client_reader"}],
+            synapse_server_name="limits-gone.example.org",
+            synapse_nginx_login_rate=1,
+            synapse_nginx_login_burst=1,
+        )
+        edge.workers.stop("client_reader-1")
+        assert [edge.ask("POST", self.LOGIN, body=b"{}").worker for _ in range(2)] == ["main"] * 2
+        assert edge.ask("POST", self.LOGIN, body=b"{}").status == 429
+
+    def test_none_are_counted_where_that_is_off(self, edges: Edges) -> None:
+        edge = edges([{"type": "client_reader"}], synapse_server_name="limits-off.example.org", synapse_nginx_login_rate=0)
+        assert {edge.ask("POST", self.LOGIN, body=b"{}").status for _ in range(60)} == {200}
+        assert not [text for text in edge.files.values() if "limit_req" in text]
+
+    def test_they_are_off_behind_another_proxy(self, edges: Edges) -> None:
+        edge = edges([{"type": "client_reader"}], synapse_public_baseurl="https://matrix.example.org/")
+        assert not [text for text in edge.files.values() if "limit_req" in text]
+
+
 @pytest.mark.parametrize("path", ["/", "/index.html", "/_matrix", "/matrix/client/versions", "/_synapse/", "/favicon.ico"])
 def test_what_is_not_matrix_is_answered_with_404(path: str, edges: Edges) -> None:
     answer = edges(PLANS["seven"]).ask("GET", path)

@@ -7,7 +7,10 @@ import re
 import socket
 from typing import NamedTuple
 
-from fleet import Fleet
+import pytest
+from fleet import SERVICE, Fleet
+from outsider.edge import Edge
+from outsider.scan import HIDDEN, ask, attempts, probes, table
 
 
 class Socket(NamedTuple):
@@ -40,6 +43,46 @@ def refused(address: str, port: int) -> bool:
             return False
     except OSError:
         return True
+
+
+@pytest.fixture(scope="module")
+def edge(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Edge:
+    return fleet.edge(tmp_path_factory.mktemp("scan"))
+
+
+def lines_about(fleet: Fleet, run: str) -> dict[str, str]:
+    """User agent → line of the access log, for all that began with ``run``."""
+    text = fleet.output(fleet.edges[0], f"grep -aF {run} /var/log/nginx/{SERVICE}.access.log || true")
+    return {found[1]: line for line in text.splitlines() if (found := re.search(rf'"({re.escape(run)}-\d+)" worker=', line))}
+
+
+def test_what_is_private_is_closed_in_every_spelling(fleet: Fleet, edge: Edge) -> None:
+    run = edge.agent.replace("/", "-scan-")
+    asked = probes(edge.host, run)
+    answers = {probe.agent: ask(edge.address, probe.data, edge.tls, edge.host) for probe in asked}
+    print(f"\n{table((probe.spelling, probe.what, ' '.join(map(str, answers[probe.agent]))) for probe in asked)}")
+    wrong = [
+        (probe.what, probe.spelling, answers[probe.agent])
+        for probe in asked
+        if not probe.asks_open and any(0 < status < 400 for status in answers[probe.agent])
+    ]
+    assert wrong == []
+    passed_on = {agent for agent, line in lines_about(fleet, run).items() if 'upstream="-"' not in line}
+    allowed = {probe.agent for probe in asked if probe.asks_open or probe.below}
+    assert passed_on - allowed == set()
+    # Not only the log of nginx says so.
+    assert {probe.agent for probe in asked if probe.asks_open} <= passed_on
+
+
+def test_no_request_hides_another(fleet: Fleet, edge: Edge) -> None:
+    run = edge.agent.replace("/", "-hidden-")
+    answers = [(attempt.name, ask(edge.address, attempt.data, edge.tls, edge.host)) for attempt in attempts(edge.host, run)]
+    print(f"\n{table((name, 'answer', ' '.join(map(str, statuses))) for name, statuses in answers)}")
+    # Synapse answers its own 405 to what is no GET.
+    assert not [one for one in answers if not set(one[1]) <= {100, 200, 400, 404, 405, 411, 413, 501}]
+    for host in fleet.hosts:
+        seen = fleet.output(host, f"journalctl --no-pager --unit='{SERVICE}*' --since=-1h --grep='hidden' || true")
+        assert not [line for line in seen.splitlines() if re.search(rf'"[A-Z]+ {re.escape(HIDDEN)}', line)], host
 
 
 def test_only_nginx_listens_to_the_world(fleet: Fleet) -> None:

@@ -95,6 +95,25 @@ def test_the_maps_mean_what_the_table_says(rows: list[str]) -> None:
         )
 
 
+def test_logins_and_registrations_are_counted() -> None:
+    value = every_type()
+    maps = _nginx_maps.nginx_maps(value, admin_allowed=True, well_known_here=False, limited=True)
+    rows = _endpoints.rows_for((1, 163))
+    counted = set()
+    for method, target in TARGETS:
+        if method == "OPTIONS":
+            continue
+        row = _endpoints.matching_row(method, target, rows)
+        pool = _endpoints.route(method, target, value["pools"], (1, 163)).pool
+        limited = row is not None and row.limited
+        counted |= {target.partition("?")[0].rpartition("/")[2]} if limited else set()
+        assert as_nginx_would(maps, method, target) == ("limited_" if limited else "") + pool, (method, target)
+    assert counted == {"login", "register", "available", "validity", "requestToken"}
+    assert maps["limited"] == ["client_reader", "main"]
+    # Nothing else changes: not the maps either, while nothing is counted.
+    assert _nginx_maps.nginx_maps(value)["limited"] == []
+
+
 def test_the_short_way_leads_where_the_long_one_does() -> None:
     maps = _nginx_maps.nginx_maps(every_type(), admin_allowed=True, well_known_here=False)
     for _, target in TARGETS:
