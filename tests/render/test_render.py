@@ -5,6 +5,7 @@ Nothing is touched but a folder; the real Synapse parses the settings of every p
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -123,3 +124,21 @@ def test_every_problem_comes_in_one_error_and_nothing_is_written(tmp_path: Path)
     assert "did you mean synchrotron?" in ended.stdout + ended.stderr
     assert "Synapse allows one typing worker" in ended.stdout + ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_tasks_and_their_results_do_not_grow_with_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over workers costs three seconds of CPU for each; one call for all of them costs nothing (bench/rollout)."""
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(ROOT / "bench/rollout/callback_plugins"))
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "account")
+    accounts = {}
+    for count in (1, 64):
+        monkeypatch.setenv("ACCOUNT", str(tmp_path / f"{count}.account"))
+        rows = [{"type": "synchrotron", "count": min(count, 50)}, {"type": "client_reader", "count": max(0, count - 50)}]
+        plan = {"synapse_workers": rows, "synapse_postgresql_max_connections": 1000}
+        rendered("one_host", tmp_path / str(count), "-e", json.dumps(plan))
+        tasks = [json.loads(line) for line in (tmp_path / f"{count}.account").read_text().splitlines()]
+        accounts[count] = [(task["name"], task["results"], task["skipped"]) for task in tasks]
+        workers = tmp_path / str(count) / "matrix.example.org/etc/matrix-synapse/workers"
+        assert len(list(workers.glob("*.log.yaml"))) == count
+    assert accounts[1] == accounts[64]
+    assert sum(results for _name, results, _skipped in accounts[1]) > 10
