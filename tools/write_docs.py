@@ -98,7 +98,7 @@ def thin_role(row: Any) -> Iterator[tuple[str, str]]:
         ("nginx keeps together", KEEPS.get(row.balance, "nothing, the least busy worker answers"))
         if row.takes_requests
         else ("Requests", "none; it works on its own"),
-        ("When none answers", "the main process does" if row.fallback_to_main else "requests fail until it is back")
+        ("When none answers", "the main process does" if row.fallback_to_main else "requests wait at nginx until one is back")
         if row.takes_requests
         else ("Named by", f"`{row.setting or 'stream_writers'}`"),
         ("Writes the streams", ", ".join(f"`{name}`" for name in row.streams) or "none"),
@@ -195,7 +195,7 @@ def endpoints(module: ModuleType, types: Any) -> str:
                     ", ".join(row.methods),
                     path,
                     ", ".join(f"`{name}`" for name in row.types) + (" only" if row.only else "") if first else "main",
-                    ("main stands in" if first.fallback_to_main else "fails") if first else "",
+                    ("main stands in" if first.fallback_to_main else "waits") if first else "",
                     version_of(row.since),
                     version_of(row.until),
                     row.note,

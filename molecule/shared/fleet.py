@@ -30,6 +30,8 @@ from bench.load.people import Size
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "matrix-synapse"
+# All processes of Synapse, in systemctl's terms.
+UNITS = f"'{SERVICE}.service' '{SERVICE}-worker@*.service'"
 CONFIG = f"/etc/{SERVICE}"
 PLAN = "group_vars/all/plan.yml"
 
@@ -131,7 +133,7 @@ class Fleet:
         for host in self.hosts:
             listed = self.output(
                 host,
-                f"systemctl list-units --plain --no-legend --state=active,activating '{SERVICE}*.service' "
+                f"systemctl list-units --plain --no-legend --state=active,activating {UNITS} "
                 "'postgresql@*.service' 'redis*.service' 'nginx.service' | cut -d' ' -f1 | "
                 "xargs -r systemctl show --property=Id,InvocationID",
             )

@@ -12,7 +12,7 @@ import http.client
 import os
 import re
 import socket
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 # {address, port} or {path}
 Listen = Dict[str, Any]
@@ -21,7 +21,11 @@ POSITION = re.compile(
     r'^synapse_replication_tcp_protocol_inbound_commands(?:_total)?\{(?=[^}]*command="POSITION")[^}]*\} ([0-9.e+]+)',
     re.MULTILINE,
 )
-IN_FLIGHT = re.compile(r'^synapse_http_server_in_flight_requests_count\{[^}]*servlet="([^"]*)"[^}]*\} ([0-9.e+]+)', re.MULTILINE)
+IN_FLIGHT = re.compile(r"^synapse_http_server_in_flight_requests_count\{([^}]*)\} ([0-9.e+]+)", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+# Requests that wait for news. To ask them again changes nothing (rest/client/sync.py, rest/client/events.py).
+LONG_POLLS = ("SyncRestServlet", "SlidingSyncRestServlet", "EventStreamRestServlet")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -91,10 +95,35 @@ def requests_under_way(listen: Optional[Listen] = None, metrics: Optional[Listen
     connections = connections_to(listen)
     if not connections or not metrics:
         return connections
+    found = _in_flight(metrics)
+    return connections if found is None else sum(count for _method, _servlet, count in found)
+
+
+def work_under_way(listen: Optional[Listen] = None, metrics: Optional[Listen] = None, **_others: Any) -> Tuple[int, int]:
+    """(requests that must not be sent again, all others) that a process is answering, long-polls left out.
+
+    Without metrics every connection counts as one of the others: a long-poll looks like anything else.
+    """
+    connections = connections_to(listen)
+    found = _in_flight(metrics) if connections and metrics else None
+    if found is None:
+        return 0, connections
+    counts = [(method, count) for method, servlet, count in found if servlet not in LONG_POLLS]
+    posts = sum(count for method, count in counts if method in ("POST", "PATCH"))
+    return posts, sum(count for _method, count in counts) - posts
+
+
+def _in_flight(metrics: Listen) -> Optional[List[Tuple[str, str, int]]]:
+    """(method, servlet, number) of what a process is answering, other processes left out; None when it does not say."""
     status, body = get(metrics, "/_synapse/metrics")
     if status != 200:
-        return connections
-    return sum(int(float(count)) for servlet, count in IN_FLIGHT.findall(body) if "Replication" not in servlet)
+        return None
+    found = []
+    for labels, count in IN_FLIGHT.findall(body):
+        label = dict(LABEL.findall(labels))
+        if "Replication" not in label.get("servlet", ""):
+            found.append((label.get("method", ""), label.get("servlet", ""), int(float(count))))
+    return found
 
 
 def connections_to(listen: Optional[Listen]) -> int:

@@ -80,8 +80,10 @@ options:
         whose duty others take up, and nothing else. To be run on all hosts before V(started) on the first.
       - V(retired) drains, stops and disables the remembered processes that are not in O(processes).
       - V(ready) changes nothing, and fails when one of the processes does not get ready.
+      - V(quiet) changes nothing, and waits until no remembered process of the host is answering anything but long-polls, at most
+        O(quiet) seconds for what must not be sent again (POST), and ten for the rest. nginx must be holding requests by then.
     type: str
-    choices: [started, stopped_together, retired, ready]
+    choices: [started, stopped_together, retired, ready, quiet]
     default: started
   only:
     description: With O(state=started) or O(state=ready), leave other processes as they are. Names.
@@ -95,6 +97,12 @@ options:
     description: Seconds that a process may take to be ready.
     type: int
     default: 120
+  quiet:
+    description:
+      - With O(state=started) or O(state=stopped_together), wait before anything stops as O(state=quiet) does, so many seconds. For where
+        all processes are on this host.
+    type: int
+    default: 0
   drain:
     description:
       - Seconds that requests under way have to end before a process is restarted or retired. nginx must have been turned away from
@@ -150,7 +158,7 @@ import time
 from typing import Any, Callable, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.synapse.workers.plugins.module_utils._probe import requests_under_way, what_is_missing
+from ansible_collections.synapse.workers.plugins.module_utils._probe import requests_under_way, what_is_missing, work_under_way
 from ansible_collections.synapse.workers.plugins.module_utils._process_changes import (
     DUTY_PASSES,
     ENABLE,
@@ -179,6 +187,9 @@ Process = Dict[str, Any]
 
 # Twice a second is often enough for a process that takes a second and a half to start.
 PAUSE = 0.5
+
+# Seconds that requests have to end which nginx may send again, while all others are held.
+REPEATABLE_PATIENCE = 10
 
 
 class Run:
@@ -223,6 +234,8 @@ class Run:
         if self.module.check_mode:
             return
         self.reload_daemon()
+        if any(wave >= 0 for wave in waves):
+            self.wait_until_quiet()
         for wave in sorted(waves):
             if wave >= 0:
                 self.drain(waves[wave])
@@ -293,6 +306,33 @@ class Run:
             if under_way.get(entry["name"]):
                 entry["cut"] = under_way[entry["name"]]
 
+    def quiet(self) -> None:
+        self.wait_until_quiet()
+
+    def wait_until_quiet(self) -> None:
+        """Wait until requests that were under way when nginx began to hold have ended; of what is cut only the rest is told."""
+        if not self.params["quiet"]:
+            return
+        began, patience = time.monotonic(), self.params["quiet"]
+        remembered = {name: self.memory.recall(name) for name in self.memory}
+        probes = {name: {key: known.get(key) for key in ("listen", "metrics")} for name, known in remembered.items()}
+        # A process that this collection did not start is asked where the plan has it.
+        probes.update((process["name"], process["probe"]) for process in self.processes if process["name"] not in probes)
+        quiet = 0
+        while not self.module.check_mode:
+            under_way = {name: work_under_way(**probe) for name, probe in probes.items()}
+            waited = time.monotonic() - began
+            posts, others = (sum(counts) for counts in zip((0, 0), *under_way.values()))
+            keeps = (posts and waited < patience) or (others and waited < min(patience, REPEATABLE_PATIENCE))
+            # Twice in a row: nginx may just have been handing one over.
+            quiet = 0 if posts or others else quiet + 1
+            if quiet == 2 or (not keeps and quiet == 0):
+                for name, (number, _others) in under_way.items():
+                    if number:
+                        self.plan.append({"name": name, "action": KEEP, "reason": "", "cut": number})
+                return
+            time.sleep(PAUSE)
+
     def enable(self, processes: list[Process]) -> None:
         """Let the chosen processes and the target start at boot."""
         units = [process["unit"] for process in processes if not self.is_enabled(process["unit"])]
@@ -330,6 +370,7 @@ class Run:
                 units.append(process["unit"])
                 self.note(process, STOP, DUTY_PASSES)
         if units and not self.module.check_mode:
+            self.wait_until_quiet()
             self.systemd.run("stop", *units)
 
     def old_processes(self) -> list[Process]:
@@ -375,10 +416,15 @@ def main() -> None:
             "version_of": {"type": "path"},
             # A folder's name is no secret.
             "secrets": {"type": "path", "no_log": False},
-            "state": {"type": "str", "choices": ["started", "stopped_together", "retired", "ready"], "default": "started"},
+            "state": {
+                "type": "str",
+                "choices": ["started", "stopped_together", "retired", "ready", "quiet"],
+                "default": "started",
+            },
             "only": {"type": "list", "elements": "str"},
             "forced": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 120},
+            "quiet": {"type": "int", "default": 0},
             "drain": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

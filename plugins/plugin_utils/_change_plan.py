@@ -61,7 +61,13 @@ _DUTY_KEYS = (
 )
 
 
-def process_states(plan: dict[str, Any], host: str, units: dict[str, str], in_table_order: bool = False) -> list[dict[str, Any]]:
+def process_states(
+    plan: dict[str, Any],
+    host: str,
+    units: dict[str, str],
+    in_table_order: bool = False,
+    at_once: bool = False,
+) -> list[dict[str, Any]]:
     """How the processes on ``host`` shall run, main first.
 
     Args:
@@ -70,6 +76,7 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str], in_ta
         units: text of the unit files, ``{'main': …, 'worker': …}``.
         in_table_order: whether processes of one type restart, and are ready, before those of the next are touched. Else those with
             an odd number do so before those with an even one.
+        at_once: whether all restart at the same time instead.
 
     Returns:
         A list of ``{name, unit, parts, together, serves, yields, wave, probe}``: ``parts`` ({name of a part: digest}), ``together`` (names of
@@ -88,7 +95,7 @@ def process_states(plan: dict[str, Any], host: str, units: dict[str, str], in_ta
                 "together": list(TOGETHER_OF_SENDERS if "federation_sender" in process["types"] else TOGETHER),
                 "serves": [pool for pool, names in plan["pools"].items() if process["name"] in names],
                 "yields": any(_yields(BY_NAME[name]) for name in process["types"] if name in BY_NAME),
-                "wave": ORDER.get(process["types"][0], 0) if in_table_order else (process["number"] - 1) % 2,
+                "wave": 0 if at_once else ORDER.get(process["types"][0], 0) if in_table_order else (process["number"] - 1) % 2,
                 "probe": {
                     "listen": process["listen"],
                     "metrics": process["metrics"],
@@ -126,7 +133,8 @@ def change_plan(
     Returns:
         A list of ``name``, ``action`` (one of those of ``_process_changes``), ``reason``, ``stops`` (whether it stops before anything
         starts); of a process that runs also ``release`` (what it runs), ``upgraded`` (whether that changes) and ``serves`` (the pools
-        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``.
+        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``, and ``known`` (whether it runs and goes by
+        files of ours).
     """
     entries: list[dict[str, Any]] = []
     wanted = _release(release, seen["release"])
@@ -189,7 +197,8 @@ def _nginx(files: dict[str, str], seen: dict[str, Any]) -> dict[str, Any]:
         reason = "an earlier run got no further than to write its files"
     else:
         action = KEEP
-    return {"action": action, "reason": reason, "rolled_back": rolled_back}
+    known = action != START and bool(written["files"])
+    return {"action": action, "reason": reason, "rolled_back": rolled_back, "known": known}
 
 
 def _yields(row: WorkerType) -> bool:

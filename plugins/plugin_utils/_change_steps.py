@@ -18,6 +18,7 @@ from ..module_utils._worker_types import BY_NAME, parse_version
 
 # Why nginx sees another topology than the plan's: remembered beside its files, and told by the next run.
 LEFT_OUT = "a run ended while workers got no requests"
+HELD = "a run ended while requests were held"
 ROLLED_BACK = "rolled back: the main process takes what it can"
 
 
@@ -27,6 +28,8 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
     The main process first: workers of a new release may ask it for something new, it asks nothing of them. Then what does not
     run, which takes nobody's capacity away. Then, of what runs, the workers that others can stand in for, in waves that leave
     each pool the larger half of its members, or the main process; and at last, one by one, those that nobody can stand in for.
+    Where requests can be held, those come first instead, all at once with the main process, while nginx holds every request: also
+    what others answer may need one of them.
 
     Args:
         topology: ``synapse_topology``.
@@ -36,33 +39,82 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
         A list of ``label`` (words for the name of a task); ``processes`` ({host: names}); ``turn`` (whether nginx has to be turned
         before), ``out`` ({pool: names of workers that nginx does not ask during the step}) and ``version`` (release whose routes hold
         meanwhile); ``drain`` (whether requests under way come to an end, as no new ones come); ``in_table_order`` (whether
-        one type follows the other, so that a release that does not work is met at the first); and ``unserved`` (worker types,
-        or ``main``, whose requests nobody answers during the step).
+        one type follows the other, so that a release that does not work is met at the first); ``unserved`` (worker types,
+        or ``main``, whose requests nobody answers during the step); and ``held`` (whether nginx holds all requests from before the
+        step; those steps come first).
     """
     entries = {entry["name"]: entry for plan in plans.values() for entry in plan}
     everyone = [topology["main"], *topology["workers"]]
-    steps = []
+    version = _older_version(topology["version"], entries)
+    missed = _missed(topology, entries) if holds_requests(topology, plans) else []
     main = _action(entries, "main")
-    if main in (START, STOP_START, RESTART):
+    upgraded = any(entry.get("upgraded") for entry in entries.values())
+    steps = []
+    if main in (START, STOP_START, RESTART) and (upgraded or missed in ([], [topology["main"]])):
         # What has stopped is missed already.
-        steps.append(_step("the main process", [topology["main"]], unserved=["main"] if main == RESTART else []))
+        steps.append(_step("the main process", [topology["main"]], ["main"] if main == RESTART and not missed else []))
+    if workers := [process for process in missed if process["name"] != "main"]:
+        # All at once, unless a new release has to change the database first.
+        with_main = main in (START, STOP_START, RESTART) and not steps
+        steps.append(_step("what requests wait for", [topology["main"], *workers] if with_main else workers))
+    done = {"main", *(process["name"] for process in missed)} - ({"main"} if main == ENABLE else set())
     starting = [process for process in everyone if _action(entries, process["name"]) in (START, STOP_START, ENABLE)]
-    starting = [process for process in starting if process["name"] != "main" or main == ENABLE]
+    starting = [process for process in starting if process["name"] not in done]
+    restarting = [
+        worker for worker in topology["workers"] if _action(entries, worker["name"]) == RESTART and worker["name"] not in done
+    ]
+    # What is yet to start, or to learn of a duty, is not asked when the requests that were held go on.
+    away = [process for process in starting if _action(entries, process["name"]) != ENABLE]
+    out = _out(topology, away, restarting, entries) if missed else {}
+    for step in steps:
+        step.update(held=bool(missed), out=out, version=version)
     targets = [host for host, plan in plans.items() if any(entry["name"].endswith(".target") for entry in plan)]
     if starting or targets:
         steps.append(_step("what does not run", starting))
         for host in targets:
             steps[-1]["processes"].setdefault(host, [])
-    return [*steps, *_restarts(topology, entries, _older_version(topology["version"], entries))]
+    seen: dict[str, list[str]] | None = {}
+    if missed:
+        # nginx goes on by way of the helper until it is turned again.
+        seen = None
+        if not steps[-1]["held"]:
+            steps[-1].update(turn=True, out=out, version=version)
+            seen = out
+    return [*steps, *_restarts(topology, restarting, entries, version, seen)]
 
 
-def _restarts(topology: dict[str, Any], entries: dict[str, dict[str, Any]], version: str) -> Iterator[dict[str, Any]]:
-    pending = [worker for worker in topology["workers"] if _action(entries, worker["name"]) == RESTART]
+def holds_requests(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]]) -> bool:
+    """Whether requests can wait at nginx for processes that restart: not before one has been rolled out."""
+    entries = (entry for host in topology["nginx_hosts"] for entry in plans.get(host, []))
+    return topology["settings"]["hold"] and any(entry.get("known") for entry in entries)
+
+
+def _missed(topology: dict[str, Any], entries: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the processes that stop during a run for which requests have to be held; main first."""
+    found = []
+    for process in [topology["main"], *topology["workers"]]:
+        name, action = process["name"], _action(entries, process["name"])
+        if (
+            (name == "main" and action in (RESTART, STOP_START))
+            or (action == STOP_START and (process["streams"] or _pools_of(topology, name)))
+            or (action == RESTART and name != "main" and not _can_be_spared(topology, process))
+        ):
+            found.append(process)
+    return found
+
+
+def _restarts(
+    topology: dict[str, Any],
+    pending: list[dict[str, Any]],
+    entries: dict[str, dict[str, Any]],
+    version: str,
+    before: dict[str, list[str]] | None,
+) -> Iterator[dict[str, Any]]:
+    """``before``: the workers that nginx does not ask when this begins; None when it is to be turned in any case."""
     upgraded = any(entries[worker["name"]].get("upgraded") for worker in pending)
     waves = _waves(topology, [worker for worker in pending if _can_be_spared(topology, worker)])
     groups = [(f"wave {number} of {len(waves)}", wave) for number, wave in enumerate(waves, 1)]
     groups += [(worker["name"], [worker]) for worker in pending if not _can_be_spared(topology, worker)]
-    before: dict[str, list[str]] = {}
     for number, (label, processes) in enumerate(groups):
         away = processes if number < len(waves) else []
         # Without a wave nginx keeps its old files until everything has restarted.
@@ -74,17 +126,23 @@ def _restarts(topology: dict[str, Any], entries: dict[str, dict[str, Any]], vers
         pending = [worker for worker in pending if worker not in processes]
 
 
-def interim_topology(topology: dict[str, Any], out: dict[str, list[str]], version: str = "") -> dict[str, Any]:
-    """``topology`` as nginx has to see it while some workers get no requests.
+def interim_topology(
+    topology: dict[str, Any],
+    out: dict[str, list[str]],
+    version: str = "",
+    held: bool = False,
+) -> dict[str, Any]:
+    """``topology`` as nginx has to see it while some workers get no requests, or while all requests are held.
 
     Args:
         topology: ``synapse_topology``.
         out: {pool: names of its workers that are not asked}.
         version: the release whose routes hold meanwhile; '' for that of the topology.
+        held: whether all requests wait until the run says that they may go on.
 
     Returns:
-        The same shape, with ``out`` as above and ``note`` (why it is not the plan's, in words; '' when it is). A pool without a member
-        left is gone where the main process can stand in: its requests then go the way of those whose type is not planned.
+        The same shape, with ``out`` and ``held`` as above and ``note`` (why it is not the plan's, in words; '' when it is). A pool
+        without a member left is gone where the main process can stand in: its requests then go the way of those whose type is not planned.
         Where nobody can, the pool stays as it was.
     """
     pools, marked = {}, {}
@@ -98,7 +156,15 @@ def interim_topology(topology: dict[str, Any], out: dict[str, list[str]], versio
         if absent:
             marked[pool] = absent
     note = LEFT_OUT if marked or len(pools) < len(topology["pools"]) else ""
-    return {**topology, "pools": pools, "out": marked, "version": version or topology["version"], "note": note}
+    return {
+        **topology,
+        "pools": pools,
+        "out": marked,
+        "version": version or topology["version"],
+        "held": held,
+        # Traffic that was rolled back is so still when a restart of main has come to a bad end.
+        "note": topology.get("note") or (HELD if held else note),
+    }
 
 
 def rolled_back(topology: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +240,7 @@ def _step(label: str, processes: Iterable[dict[str, Any]], unserved: list[str] |
         "drain": False,
         "in_table_order": False,
         "unserved": unserved or [],
+        "held": False,
     }
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from ..module_utils._process_changes import ENABLE, KEEP, NOT_RUNNING, RELOAD, RESTART, RETIRE, START, STOP, STOP_START
 from ._change_plan import NGINX
-from ._change_steps import change_steps
+from ._change_steps import change_steps, holds_requests
+
+# What becomes of requests that are held.
+WAIT = "requests wait at nginx until they can be answered"
 
 Plans = dict[str, list[dict[str, Any]]]
 
@@ -27,15 +30,19 @@ PAST = {
 
 
 def announced(topology: dict[str, Any], plans: Plans) -> Plans:
-    """``plans`` with nginx reloaded where waves need that."""
-    if not any(step["turn"] for step in change_steps(topology, plans)):
+    """``plans`` with nginx reloaded where waves need that, or to hold requests."""
+    steps = change_steps(topology, plans)
+    if not any(step["turn"] or step["held"] for step in steps):
         return plans
-    turned = {"name": NGINX, "action": RELOAD, "reason": "sends nothing to workers while they restart"}
-    return {host: [turned if _can_be_turned(entry) else entry for entry in entries] for host, entries in plans.items()}
+    held = any(step["held"] for step in steps)
+    reason = "holds requests while processes restart" if held else "sends nothing to workers while they restart"
+    turned = {"name": NGINX, "action": RELOAD, "reason": reason}
+    return {host: [turned if _is_turned(entry, held) else entry for entry in entries] for host, entries in plans.items()}
 
 
-def _can_be_turned(entry: dict[str, Any]) -> bool:
-    return entry["name"] == NGINX and entry["action"] == KEEP and not entry.get("rolled_back")
+def _is_turned(entry: dict[str, Any], held: bool) -> bool:
+    """Whether nginx is turned for the sake of restarts; when it was rolled back only to hold requests."""
+    return entry["name"] == NGINX and entry["action"] == KEEP and (held or not entry.get("rolled_back"))
 
 
 def plan_report(topology: dict[str, Any], plans: Plans) -> list[str]:
@@ -60,29 +67,33 @@ def plan_report(topology: dict[str, Any], plans: Plans) -> list[str]:
 
 
 def interruptions(topology: dict[str, Any], plans: Plans) -> list[str]:
-    """What users or other servers are going to notice of a run; one sentence each.
+    """What users or other servers are going to notice of a run and may be refused; one sentence each.
+
+    That some requests wait for some seconds is no interruption: ``waits``.
 
     Args:
         topology: ``synapse_topology``.
         plans: inventory name → what ``change_plan`` returns for that host.
     """
     sentences = []
+    held = holds_requests(topology, plans)
     entries = {entry["name"]: entry for plan in plans.values() for entry in plan}
     together = [entry for entry in entries.values() if entry["action"] == STOP_START]
     main = entries.get("main", {"action": KEEP})
     if together:
         names = f"{len(together)} processes" if len(together) > 3 else " and ".join(entry["name"] for entry in together)
         effect = (
-            "nobody is served until they are back, about half a minute"
+            (f"{WAIT}, about half a minute" if held else "nobody is served until they are back, about half a minute")
             if main["action"] == STOP_START
             else "what they do waits until they are back, some seconds"
         )
         sentences.append(
             f"{names} stop{'s' if len(together) == 1 else ''} before anything starts ({together[0]['reason']}): {effect}"
         )
-    if main["action"] == RESTART:
+    if main["action"] == RESTART and not held:
         sentences.append(f"main restarts ({main['reason']}): requests that no worker answers fail until it is back, some seconds")
-    alone = [step for step in change_steps(topology, plans) if step["unserved"] and step["unserved"] != ["main"]]
+    steps = change_steps(topology, plans)
+    alone = [step for step in steps if step["unserved"] and step["unserved"] != ["main"]]
     if alone:
         names = ", ".join(step["label"] for step in alone)
         duties = ", ".join(dict.fromkeys(duty for step in alone for duty in step["unserved"]))
@@ -91,12 +102,30 @@ def interruptions(topology: dict[str, Any], plans: Plans) -> list[str]:
             f"requests for {duties} fail or wait until {'it is' if len(alone) == 1 else 'each is'} back, some seconds"
         )
     absent = [host for host in topology["nginx_hosts"] if host not in plans]
-    if absent and any(step["turn"] for step in change_steps(topology, plans)):
+    if absent and any(step["turn"] or step["held"] for step in steps):
         sentences.append(
             f"nginx on {', '.join(absent)} is left out of this run (--limit) and goes on asking workers that restart: "
             f"requests that are under way are cut"
         )
     return sentences
+
+
+def waits(topology: dict[str, Any], plans: Plans) -> list[str]:
+    """What users are going to wait for during a run, where no request fails for it; one sentence each.
+
+    Args:
+        topology: ``synapse_topology``.
+        plans: inventory name → what ``change_plan`` returns for that host.
+    """
+    entries = {entry["name"]: entry for plan in plans.values() for entry in plan}
+    held = [step for step in change_steps(topology, plans) if step["held"]]
+    names = [name for step in held for members in step["processes"].values() for name in members]
+    if not names or any(entries[name]["action"] == STOP_START for name in names):
+        # The latter is for ``interruptions`` to say.
+        return []
+    who = f"{len(names)} processes" if len(names) > 3 else " and ".join(names)
+    reasons = ", ".join(dict.fromkeys(entries[name]["reason"] for name in names if entries[name]["reason"]))
+    return [f"{who} restart{'s' if len(names) == 1 else ''} ({reasons}): {WAIT}, some seconds"]
 
 
 def run_report(topology: dict[str, Any], plans: Plans, done: Plans) -> list[str]:
@@ -136,12 +165,13 @@ def _told(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for entry in entries:
         before = told.get(entry["name"], {"action": KEEP})
+        cut = before.get("cut", 0) + entry.get("cut", 0)
         if before["action"] == STOP:
             action = entry["action"] if entry["action"] == RETIRE else STOP_START
             entry = {**entry, "action": action, "reason": before["reason"]}
-        if entry["action"] != KEEP or before["action"] == KEEP:
-            told[entry["name"]] = entry
-    return [entry for entry in told.values() if entry["action"] != KEEP]
+        chosen = entry if entry["action"] != KEEP or before["action"] == KEEP else before
+        told[entry["name"]] = {**chosen, **({"cut": cut} if cut else {})}
+    return [entry for entry in told.values() if entry["action"] != KEEP or entry.get("cut")]
 
 
 def _kept(number: int) -> str:

@@ -43,6 +43,9 @@ NEXT_UPSTREAM = dict.fromkeys(("synchrotron", "initial_synchrotron", "event_crea
 # Waiting for news changes nothing, so the main process may take any of these requests again, a POST too.
 SAFE_TO_REPEAT = ("synchrotron", "initial_synchrotron")
 
+# Pools whose requests may all be sent again after they were cut: whoever writes a stream writes the same once more.
+SAFE_TO_SEND_AGAIN = tuple(row.name for row in BY_NAME.values() if row.streams and not row.media)
+
 # Plain paths that are nine requests of ten together.
 HOT = ("/_matrix/client/v3/sync", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync")
 
@@ -63,6 +66,8 @@ BALANCE_WHY = {
 STAND_IN = {
     MAIN: "the main process takes the request",
     "main_once": "the main process takes the request, unless it is a POST that a worker may have carried out already",
+    "hold": "nobody; the request waits at nginx until one of them answers again",
+    "hold_once": "nobody; the request waits at nginx until one of them answers again, unless it is a POST that was under way",
     "": "nobody; the request fails with 502",
 }
 
@@ -169,9 +174,11 @@ def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
         A list of ``name`` (without ``@``), ``upstream``, ``purpose``, ``timeout`` and ``next_upstream`` (when another worker of
         the pool is asked), both '' where the server's own hold, ``stand_in`` (name of the location that takes over when none of them answers: ``main``;
-        ``main_once`` where a request that a worker may have carried out must not be repeated; '' for nobody), ``why``, and
-        ``hot``: paths that come here without a look at the maps, a list of ``path`` and ``pattern`` (what the raw target must
-        match for that).
+        ``main_once`` where a request that a worker may have carried out must not be repeated; '' for nobody), ``hold`` (name of
+        the location of ``nginx_holds`` in which requests wait when nobody takes over, or ''), ``kept_back`` (None; while
+        ``topology`` says that all requests are held, an entry like those of ``nginx_holds`` that stands in the place of the
+        pool), ``why``, and ``hot``: paths that come here without a look at the maps, a list of ``path`` and ``pattern`` (what
+        the raw target must match for that).
     """
     upstreams = nginx_upstreams(topology)
     default_type = topology["settings"]["default_type"]
@@ -190,11 +197,41 @@ def nginx_locations(topology: dict[str, Any]) -> list[dict[str, Any]]:
                 "timeout": TIMEOUTS.get(pool, TIMEOUTS[MAIN] if pool == default_type else ""),
                 "next_upstream": NEXT_UPSTREAM.get(pool, ""),
                 "stand_in": stand_in,
-                "why": _why(pool),
+                "hold": f"hold_{pool}" if topology["settings"]["hold"] and not stand_in else "",
+                "kept_back": _waiting(topology, upstream, upstreams[0] if stand_in else None) if topology.get("held") else None,
+                "why": _why(pool, topology["settings"]["hold"]),
                 "hot": _hot(pool, topology["pools"]),
             }
         )
     return locations
+
+
+def nginx_holds(topology: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where requests wait for a pool that is not there and that nobody can stand in for.
+
+    Returns:
+        A list, empty where that is not wanted, of ``name`` (of the location), ``again`` (name of the location that sends the request
+        when one of the pool answers), ``servers`` (whom to ask for that, in nginx's words), ``once`` (whether a POST that was under
+        way is refused) and ``planned`` (whether requests also wait for the run that holds them).
+    """
+    upstreams = {upstream["pool"]: upstream for upstream in nginx_upstreams(topology)}
+    return [
+        {
+            **_waiting(topology, upstreams[location["name"]]),
+            "name": location["hold"],
+            "once": location["name"] not in SAFE_TO_SEND_AGAIN,
+            "planned": False,
+        }
+        for location in nginx_locations(topology)
+        if location["hold"]
+    ]
+
+
+def _waiting(topology: dict[str, Any], upstream: dict[str, Any], stand_in: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A wait for an upstream, or for the one that stands in for it."""
+    servers = [one["server"] for each in (upstream, stand_in) if each for one in each["servers"]]
+    again = f"{'released_' if topology.get('held') else ''}{upstream['pool']}"
+    return {"again": again, "servers": list(dict.fromkeys(servers)), "once": False, "planned": True}
 
 
 def nginx_worker_names(topology: dict[str, Any]) -> list[dict[str, str]]:
@@ -271,7 +308,7 @@ def explain_route(
         "hash_key": upstream["balance"].split()[1] if upstream and row and row.balance and several else "",
         "spread": (upstream["why"] or "there is one") if upstream else "",
         "fallback": MAIN if row and row.fallback_to_main else "",
-        "stand_in": STAND_IN[MAIN if whole else location["stand_in"]] if location else "",
+        "stand_in": STAND_IN[MAIN if whole else location["stand_in"] or _held(location, method)] if location else "",
         "endpoint": found.endpoint.name if found.endpoint else "",
         "reason": reason,
     }
@@ -325,9 +362,16 @@ def _server(process: dict[str, Any]) -> str:
     return f"{address}:{listen['port']}"
 
 
-def _why(pool: str) -> str:
+def _held(location: dict[str, Any], method: str) -> str:
+    """Which of ``STAND_IN`` it is that nobody stands in."""
+    if not location["hold"]:
+        return ""
+    return "hold_once" if method == "POST" and location["name"] not in SAFE_TO_SEND_AGAIN else "hold"
+
+
+def _why(pool: str, hold: bool) -> str:
     if pool == MAIN:
-        return "It is one process: while it restarts, its requests fail."
+        return f"It is one process: while it restarts, its requests {'wait' if hold else 'fail'}."
     row = BY_NAME[pool]
     if row.fallback_to_main:
         return "When none of them answers, the main process does."

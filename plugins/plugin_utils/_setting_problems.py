@@ -146,6 +146,7 @@ _SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "synapse_tls_certificate_path": ("tls_certificate_path", lambda value: value == "" or _is_path(value), _FILE),
     "synapse_tls_certificate_key_path": ("tls_certificate_key_path", lambda value: value == "" or _is_path(value), _FILE),
     "synapse_start_timeout": ("start_timeout", _between(1, 86400), "seconds, 1 or more"),
+    "synapse_nginx_hold_timeout": ("hold_timeout", _between(1, 3600), "seconds, from 1 to 3600"),
     "synapse_drain_timeout": ("drain_timeout", _between(0, 86400), "seconds, 0 or more"),
 }
 

@@ -29,6 +29,7 @@ if AnsibleCollectionConfig.collection_finder is None:
         del sys.modules[name]
     init_plugin_loader([str(ROOT / ".cache" / "collections")])
 
+from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps import interim_topology  # noqa: E402
 from ansible_collections.synapse.workers.plugins.plugin_utils._topology import topology  # noqa: E402
 
 # The rendered site runs inside a main config of the test, on ports and paths of the test.
@@ -72,7 +73,11 @@ def role_variables() -> dict[str, Any]:
 
 
 def rendered(workers: list[dict[str, Any]], **variables: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """({path: text} of everything the role nginx writes, the topology) for one host called app1."""
+    """({path: text} of everything the role nginx writes, the topology) for one host called app1.
+
+    With ``held`` among the variables: as it is while a run holds all requests.
+    """
+    held = bool(variables.pop("held", False))
     facts = {
         "inventory_hostname": "app1",
         "groups": {"synapse": ["app1"], "all": ["app1"]},
@@ -86,7 +91,8 @@ def rendered(workers: list[dict[str, Any]], **variables: Any) -> tuple[dict[str,
     settings = templar.template(trust_as_template("{{ __synapse_plan_settings }}"))
     plan = topology(workers, json.loads(json.dumps(settings, default=str)))
     assert plan["problems"] == []
-    templar.available_variables = {**templar.available_variables, "synapse_topology": plan}
+    seen = interim_topology(plan, {}, held=True) if held else plan
+    templar.available_variables = {**templar.available_variables, "synapse_topology": plan, "__nginx_topology": seen}
     files = templar.template(trust_as_template("{{ __nginx_files }}"))
     return {str(file["path"]): str(file["content"]) for file in files}, plan
 
@@ -113,6 +119,12 @@ class Workers:
         """Names of workers that take a request and then break off, as a worker does that is stopped under way."""
         self.seen: list[str] = []
         """First lines of all requests, in the order in which they came."""
+        self.dying: set[str] = set()
+        """Names of those that besides listen no more, as Synapse does first when it is told to stop."""
+        self.mute: set[str] = set()
+        """Names of those that take a request and say nothing."""
+        self.broken_off: list[tuple[str, str]] = []
+        """(worker, request line) of what all these took."""
         self.loop = asyncio.new_event_loop()
         self.servers: dict[str, asyncio.base_events.Server] = {}
         self.open: dict[str, list[asyncio.StreamWriter]] = {}
@@ -168,7 +180,14 @@ class Workers:
         fields = {key.lower(): value.strip() for key, _, value in (header.partition(":") for header in headers)}
         length = int(fields.get("content-length", 0))
         sent = await reader.readexactly(length) if length else b""
-        if name in self.silent:
+        if name in self.mute and not line.startswith("GET /health "):
+            self.broken_off.append((name, line))
+            await reader.read()
+            raise ConnectionError
+        if name in self.silent and not line.startswith("GET /health "):
+            self.broken_off.append((name, line))
+            if name in self.dying:
+                self.servers.pop(name).close()
             raise ConnectionError
         body = json.dumps({"worker": name, "line": line, "headers": fields, "length": len(sent)}).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -211,13 +230,14 @@ class Edge:
         self.port = free_port()
         processes = [self.plan["main"], *self.plan["workers"]]
         self.pools_of = {process["name"]: process["types"] for process in processes}
-        turned = {"/etc/nginx": f"{folder}/etc/nginx", "/var/log/nginx": str(folder)}
+        service = self.plan["service"]
+        turned = {"/etc/nginx": f"{folder}/etc/nginx", "/var/log/nginx": str(folder), f"/run/{service}-hold/": f"{folder}/"}
         if tcp:
             ports = {f"127.0.0.1:{one['listen']['port']}": f"127.0.0.1:{free_port()}" for one in processes}
             self.addresses = {one["name"]: ports[f"127.0.0.1:{one['listen']['port']}"] for one in processes}
             turned.update(ports)
         else:
-            for path in (f"/run/{self.plan['service']}/", re.escape(f"/run/{self.plan['service']}/")):
+            for path in (f"/run/{service}/", re.escape(f"/run/{service}/")):
                 turned[path] = re.escape(f"{folder}/") if "\\" in path else f"{folder}/"
             self.addresses = {one["name"]: f"{folder}/{one['name']}.sock" for one in processes}
         for path, text in files.items():

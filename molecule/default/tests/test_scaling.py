@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import SERVICE, Fleet
+from fleet import SERVICE, UNITS, Fleet
 from outsider.judge import REFUSED, table
 
 from bench.load.people import Size
@@ -54,7 +54,7 @@ def test_of_a_removed_worker_nothing_is_left(fleet: Fleet) -> None:
 
 def test_an_emptied_list_leaves_everything_to_the_main_process(fleet: Fleet, tmp_path: Path) -> None:
     fleet.roll_out(fleet.edited(tmp_path, []))
-    listed = fleet.output(fleet.main_host, f"systemctl list-units --all --plain --no-legend '{SERVICE}*.service'")
+    listed = fleet.output(fleet.main_host, f"systemctl list-units --all --plain --no-legend {UNITS}")
     assert [line.split()[0] for line in listed.splitlines()] == [f"{SERVICE}.service"]
     assert fleet.output(fleet.main_host, f"find /etc/{SERVICE}/workers -name '*.yaml' 2>/dev/null || true") == ""
     rows, short = fleet.traffic(tmp_path, [])
@@ -66,7 +66,7 @@ def test_an_emptied_list_leaves_everything_to_the_main_process(fleet: Fleet, tmp
 def test_the_old_plan_comes_back(fleet: Fleet, tmp_path: Path) -> None:
     fleet.roll_out(fleet.inventory)
     host = fleet.main_host
-    active = fleet.output(host, f"systemctl list-units --plain --no-legend --state=active '{SERVICE}*.service' | cut -d' ' -f1")
+    active = fleet.output(host, f"systemctl list-units --plain --no-legend --state=active {UNITS} | cut -d' ' -f1")
     assert set(active.split()) == fleet.units(host)
     rows, short = fleet.traffic(tmp_path)
     wrong = [row for row in rows if row.problems]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
-from fleet import CONFIG, SERVICE, Fleet
+from fleet import CONFIG, SERVICE, UNITS, Fleet
 
 SECRETS = f"{CONFIG}/secrets"
 
 
 def test_exactly_the_planned_units_run_and_start_with_the_host(fleet: Fleet) -> None:
     for host in fleet.hosts:
-        listed = fleet.output(host, f"systemctl list-units --all --plain --no-legend '{SERVICE}*.service' | tr -s ' '")
+        listed = fleet.output(host, f"systemctl list-units --all --plain --no-legend {UNITS} | tr -s ' '")
         # A unit that is only mentioned, after which others would start, is listed as not found.
         states = {unit: state for unit, found, state, *_ in map(str.split, listed.splitlines()) if found != "not-found"}
         assert states == dict.fromkeys(fleet.units(host), "active"), host
@@ -94,3 +96,12 @@ def test_processes_are_locked_in(directive: str, fleet: Fleet) -> None:
     for host in fleet.hosts:
         for unit in sorted(fleet.units(host)):
             assert fleet.output(host, f"systemctl show --value --property={directive} {unit}") == "yes", unit
+
+
+def test_the_helper_of_nginx_is_for_nginx_only_and_may_do_next_to_nothing(fleet: Fleet) -> None:
+    for host in fleet.edges:
+        unit = f"{SERVICE}-hold"
+        assert fleet.output(host, f"systemctl is-enabled {unit}.socket; systemctl is-active {unit}.socket") == "enabled\nactive"
+        assert fleet.output(host, f"stat --format='%a %U %G' /run/{unit}/hold.sock") == "660 root www-data"
+        exposure = fleet.output(host, f"systemd-analyze security --no-pager {unit}.service | tail -n 1")
+        assert float(re.search(r"([0-9.]+) OK|([0-9.]+) SAFE", exposure).group(0).split()[0]) <= 1.2, exposure  # type: ignore[union-attr]

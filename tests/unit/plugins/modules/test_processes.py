@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.synapse.workers.plugins.module_utils._probe import connections_to, requests_under_way, what_is_missing
+from ansible_collections.synapse.workers.plugins.module_utils._probe import (
+    connections_to,
+    requests_under_way,
+    what_is_missing,
+    work_under_way,
+)
 from ansible_collections.synapse.workers.plugins.module_utils._process_host import stamp_of
 
 HEARD = 'synapse_replication_tcp_protocol_inbound_commands_total{command="POSITION",name="redis",server_name="a"} 3.0\n'
@@ -123,16 +128,26 @@ def test_open_connections_are_counted(process: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "under_way"),
+    ("in_flight", "under_way", "work"),
     [
         # An open connection without a request is one that nginx keeps for the next.
-        ("", 0),
-        ('{method="GET",servlet="SyncRestServlet",server_name="a"} 2.0\n{method="PUT",servlet="X",server_name="a"} 1.0', 3),
+        ("", 0, (0, 0)),
+        (
+            '{method="GET",servlet="SyncRestServlet",server_name="a"} 2.0\n{method="PUT",servlet="X",server_name="a"} 1.0',
+            3,
+            (0, 1),
+        ),
+        # Whatever the order of the labels; a long-poll by POST is one.
+        (
+            '{servlet="Y",method="POST"} 2.0\n{method="POST",servlet="SlidingSyncRestServlet"} 4.0\n{method="GET",servlet="Z"} 1',
+            7,
+            (2, 1),
+        ),
         # Other processes never stop asking.
-        ('{method="POST",servlet="ReplicationSendEventsRestServlet",server_name="a"} 4.0', 0),
+        ('{method="POST",servlet="ReplicationSendEventsRestServlet",server_name="a"} 4.0', 0, (0, 0)),
     ],
 )
-def test_a_connection_is_no_request(process: Process, in_flight: str, under_way: int) -> None:
+def test_a_connection_is_no_request(process: Process, in_flight: str, under_way: int, work: tuple[int, int]) -> None:
     name = "synapse_http_server_in_flight_requests_count"
     process.answers["/_synapse/metrics"] = (200, "".join(f"{name}{line}\n" for line in in_flight.splitlines()))
     assert requests_under_way(listener(process), listener(process)) == 0
@@ -141,8 +156,11 @@ def test_a_connection_is_no_request(process: Process, in_flight: str, under_way:
         client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(4096)
         assert requests_under_way(listener(process), listener(process)) == under_way
+        assert work_under_way(listener(process), listener(process)) == work
         # Without metrics nobody can tell.
         assert requests_under_way(listener(process)) >= 1
+        assert work_under_way(listener(process))[0] == 0
+        assert work_under_way(listener(process))[1] >= 1
 
 
 def test_a_process_that_tells_no_metrics_is_judged_by_its_connections(process: Process) -> None:

@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import BY_NAME
 from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps import (
+    HELD,
     LEFT_OUT,
     ROLLED_BACK,
     change_steps,
     interim_topology,
     rolled_back,
 )
-from ansible_collections.synapse.workers.plugins.plugin_utils._nginx import explain_route, nginx_locations, nginx_upstreams
+from ansible_collections.synapse.workers.plugins.plugin_utils._nginx import (
+    explain_route,
+    nginx_holds,
+    nginx_locations,
+    nginx_upstreams,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +34,11 @@ def plans(topology: dict[str, Any], actions: dict[str, str], **more: dict[str, A
         entry = {"name": name, "action": actions.get(name, "keep"), "reason": "", **more.get(name.replace("-", "_"), {})}
         found[process["host"]].append(entry)
     return found
+
+
+def behind_nginx(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The same with an nginx that can hold requests: one has been rolled out."""
+    return {**found, "app1": [*found["app1"], {"name": "nginx", "action": "keep", "reason": "", "known": True}]}
 
 
 def everybody(topology: dict[str, Any], action: str = "restart") -> dict[str, str]:
@@ -125,6 +136,125 @@ def test_until_all_have_restarted_the_routes_of_the_older_release_hold() -> None
     assert [step["in_table_order"] for step in found] == [False, True, True]
 
 
+def held_steps(*rows: Any, actions: dict[str, str], **more: dict[str, Any]) -> list[dict[str, Any]]:
+    topology = good_plan(*rows)
+    return change_steps(topology, behind_nginx(plans(topology, actions, **more)))
+
+
+def test_what_requests_wait_for_restarts_first_and_at_once() -> None:
+    found = held_steps(
+        {"type": "synchrotron", "count": 2},
+        {"type": "pusher"},
+        {"type": "event_persister", "count": 2},
+        {"type": "typing"},
+        {"type": "media_repository"},
+        {"type": "client_reader"},
+        actions={**everybody(good_plan({"type": "synchrotron", "count": 2}, {"type": "pusher"})), "client_reader-1": "start"}
+        | dict.fromkeys(("typing-1", "media_repository-1", "event_persister-1", "event_persister-2"), "restart"),
+    )
+    assert told(found) == [
+        ("what requests wait for", ["main", "media_repository-1", "event_persister-1", "event_persister-2", "typing-1"]),
+        ("what does not run", ["client_reader-1"]),
+        ("wave 1 of 2", ["synchrotron-1", "pusher-1"]),
+        ("wave 2 of 2", ["synchrotron-2"]),
+    ]
+    assert [step["held"] for step in found] == [True, False, False, False]
+    # Then nginx is turned at once: to go by way of the helper is for as long as it has to be.
+    assert [step["turn"] for step in found] == [False, True, True, True]
+    assert [step["out"] for step in found] == [
+        *[{"client_reader": ["client_reader-1"]}] * 2,
+        {"synchrotron": ["synchrotron-1"]},
+        {"synchrotron": ["synchrotron-2"]},
+    ]
+
+
+def test_what_stopped_together_is_held_until_all_of_it_is_back() -> None:
+    rows = ({"type": "synchrotron"}, {"type": "typing"}, {"type": "pusher"}, {"type": "federation_sender"})
+    found = held_steps(*rows, actions=everybody(good_plan(*rows), "stop, start"))
+    assert [(step["label"], step["held"]) for step in found] == [("what requests wait for", True), ("what does not run", False)]
+    # Nobody waits for these.
+    assert told(found)[1][1] == ["federation_sender-1", "pusher-1"]
+
+
+def test_the_main_process_of_a_new_release_is_ready_before_its_workers() -> None:
+    """It changes the database."""
+    rows = ({"type": "typing"}, {"type": "media_repository"})
+    old = {"release": "1.144.0", "upgraded": True}
+    found = held_steps(*rows, actions=everybody(good_plan(*rows)), main=old, typing_1=old, media_repository_1=old)
+    assert told(found) == [
+        ("the main process", ["main"]),
+        ("what requests wait for", ["media_repository-1", "typing-1"]),
+    ]
+    assert all(step["held"] for step in found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "actions"),
+    [
+        # Others answer meanwhile.
+        (
+            [{"type": "synchrotron", "count": 2}, {"type": "client_reader"}],
+            {"synchrotron-1": "restart", "client_reader-1": "restart"},
+        ),
+        # What is not there yet is not missed.
+        ([{"type": "typing"}], {"main": "start", "typing-1": "start"}),
+        # Nobody asks these.
+        (
+            [{"type": "federation_sender", "count": 2}],
+            {"federation_sender-1": "stop, start", "federation_sender-2": "stop, start"},
+        ),
+    ],
+)
+def test_nothing_is_held_for_what_nobody_misses(rows: list[Any], actions: dict[str, str]) -> None:
+    assert not any(step["held"] for step in held_steps(*rows, actions=actions))
+
+
+def test_without_a_wave_nginx_is_turned_by_the_end_of_the_run() -> None:
+    found = held_steps({"type": "pusher"}, {"type": "typing"}, actions={"typing-1": "restart", "pusher-1": "restart"})
+    assert told(found) == [("what requests wait for", ["typing-1"]), ("wave 1 of 1", ["pusher-1"])]
+    assert [step["turn"] for step in found] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("hold", "known", "held"), [(True, True, True), (False, True, False), (True, False, False)], ids=["held", "off", "no nginx"]
+)
+def test_where_requests_cannot_be_held_the_main_process_restarts_alone(hold: bool, known: bool, held: bool) -> None:
+    topology = good_plan({"type": "typing"}, hold=hold)
+    found = behind_nginx(plans(topology, everybody(topology)))
+    found["app1"][-1]["known"] = known
+    assert [step["held"] for step in change_steps(topology, found)] == ([True] if held else [False, False])
+
+
+@given(lists_of_rows(), st.data())
+def test_while_requests_are_held_each_has_somewhere_to_go(rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    topology = good_plan(*rows)
+    names = list(everybody(topology))
+    actions = {name: data.draw(st.sampled_from(["keep", "start", "restart", "stop, start"])) for name in names}
+    found = change_steps(topology, behind_nginx(plans(topology, actions)))
+    # Each once, what is held first, and nobody who may be missed after that without a drain.
+    assert sorted(name for _label, members in told(found) for name in members) == sorted(
+        name for name, action in actions.items() if action != "keep"
+    )
+    assert [step["held"] for step in found] == sorted((step["held"] for step in found), reverse=True)
+    assert not any(step["unserved"] for step in found if not step["held"])
+    for step in found:
+        if not step["held"]:
+            continue
+        value = interim_topology(topology, step["out"], step["version"], held=True)
+        assert value["note"] == HELD
+        locations = {location["name"]: location for location in nginx_locations(value)}
+        assert set(locations) == {"main", *value["pools"]}
+        ends = {f"released_{name}" for name in locations}
+        for location in locations.values():
+            assert location["kept_back"]["planned"]
+            assert location["kept_back"]["again"] == f"released_{location['name']}"
+            # Whoever answers in the end is asked whether he is there.
+            assert bool(location["hold"]) != bool(location["stand_in"])
+        for hold in nginx_holds(value):
+            assert hold["again"] in ends
+            assert not hold["planned"]
+
+
 @given(lists_of_rows(), st.data())
 def test_no_pool_is_ever_without_somebody_to_ask(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     topology = good_plan(*rows)
@@ -195,3 +325,6 @@ def test_only_what_differs_from_the_plan_has_a_note() -> None:
     assert interim_topology(topology, {"client_reader": ["client_reader-1"]})["note"] == LEFT_OUT
     assert interim_topology(topology, {"synchrotron": ["synchrotron-1"]})["note"] == LEFT_OUT
     assert rolled_back(topology)["note"] == ROLLED_BACK
+    assert interim_topology(topology, {}, held=True)["note"] == HELD
+    # What was rolled back is so still when the run that holds requests comes to a bad end.
+    assert interim_topology(rolled_back(topology), {}, held=True)["note"] == ROLLED_BACK

@@ -11,6 +11,7 @@ from ansible_collections.synapse.workers.plugins.plugin_utils._change_words impo
     not_rolled_out,
     plan_report,
     run_report,
+    waits,
 )
 
 from .plans import good_plan
@@ -113,6 +114,46 @@ def test_what_users_notice_is_said(changes: dict[str, tuple[str, str]], sentence
     assert interruptions(TOPOLOGY, plans(changes)) == sentences
 
 
+WAIT = "requests wait at nginx until they can be answered"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusable", "waited_for"),
+    [
+        ({}, [], []),
+        (dict.fromkeys(SYNCS, ("restart", "asked for")), [], []),
+        ({"main": ("restart", "duties changed")}, [], [f"main restarts (duties changed): {WAIT}, some seconds"]),
+        (
+            {"main": ("restart", "duties changed"), "writers-1": ("restart", "asked for")},
+            [],
+            [f"main and writers-1 restart (duties changed, asked for): {WAIT}, some seconds"],
+        ),
+        (
+            dict.fromkeys(("federation_sender-1", "federation_sender-2"), ("stop, start", "duties changed"))
+            | {"main": ("restart", "duties changed")},
+            [
+                "federation_sender-1 and federation_sender-2 stop before anything starts (duties changed): what they do waits "
+                "until they are back, some seconds"
+            ],
+            [f"main restarts (duties changed): {WAIT}, some seconds"],
+        ),
+        (
+            dict.fromkeys(["main", "writers-1", *SYNCS], ("stop, start", "stream writers changed")),
+            [f"5 processes stop before anything starts (stream writers changed): {WAIT}, about half a minute"],
+            [],
+        ),
+    ],
+)
+def test_with_an_nginx_that_holds_requests_they_wait(
+    changes: dict[str, tuple[str, str]], refusable: list[str], waited_for: list[str]
+) -> None:
+    value = plans(changes)
+    value["app1"][-1]["known"] = True
+    assert (interruptions(TOPOLOGY, value), waits(TOPOLOGY, value)) == (refusable, waited_for)
+    reloads = [line for line in plan_report(TOPOLOGY, value) if "holds requests while processes restart" in line]
+    assert bool(reloads) == any("at nginx" in sentence for sentence in refusable + waited_for)
+
+
 def test_an_nginx_outside_of_the_run_cannot_be_turned_away() -> None:
     value = plans({SYNCS[0]: ("restart", "asked for")})
     del value["app1"]
@@ -157,6 +198,14 @@ def test_requests_that_were_cut_are_told() -> None:
         "done as planned: 1 restarted, 1 reloaded",
         "synchrotron-app2-1 on app2: 2 requests were still under way when it had to stop, and were cut (synapse_drain_timeout)",
     ]
+
+
+def test_requests_that_were_cut_after_they_were_held_are_told_of_who_cut_them() -> None:
+    value = plans({"main": ("stop, start", "stream writers changed")})
+    happened = {"app1": [done("main", "keep", cut=3), done("main", "stop", "stream writers changed"), done("main", "start")]}
+    assert run_report(TOPOLOGY, value, happened)[-1] == (
+        "main on app1: 3 requests were still under way when it had to stop, and were cut (synapse_drain_timeout)"
+    )
 
 
 @pytest.mark.parametrize(

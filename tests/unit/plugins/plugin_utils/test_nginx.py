@@ -297,7 +297,8 @@ def test_a_route_is_explained() -> None:
     [
         ("GET", "/_matrix/client/v3/login", "client_reader", "the main process takes the request"),
         ("POST", "/_matrix/client/v3/login", "client_reader", _nginx.STAND_IN["main_once"]),
-        ("GET", "/_matrix/media/v3/config", "main", "nobody; the request fails with 502"),
+        ("GET", "/_matrix/media/v3/config", "main", _nginx.STAND_IN["hold"]),
+        ("POST", "/_matrix/client/v3/pushers/set", "main", _nginx.STAND_IN["hold_once"]),
         ("GET", "/_synapse/admin/v1/rooms/!r:s", "", ""),
         ("GET", "/.well-known/matrix/client", "", ""),
         ("GET", "/robots.txt", "", ""),
@@ -347,3 +348,23 @@ def test_the_same_plan_gives_the_same_bytes_under_any_hash_seed() -> None:
         for seed in (0, 1)
     }
     assert len(said) == 1
+
+
+def test_what_nobody_stands_in_for_waits() -> None:
+    value = good_plan({"type": "typing"}, {"type": "media_repository"}, {"type": "synchrotron", "count": 2})
+    assert _nginx.nginx_holds(value) == [
+        {"name": f"hold_{pool}", "again": pool, "servers": [server], "once": once, "planned": False}
+        for pool, server, once in (
+            ("media_repository", "10.0.0.1:11700", True),
+            ("typing", "10.0.0.1:12200", False),
+            ("quarantined_media_changes", "10.0.0.1:11700", True),
+            ("main", "10.0.0.1:8008", True),
+        )
+    ]
+    assert {one["name"] for one in _nginx.nginx_locations(value) if one["hold"]} == {
+        "media_repository", "typing", "quarantined_media_changes", "main",
+    }  # fmt: skip
+    off = good_plan({"type": "typing"}, hold=False)
+    assert _nginx.nginx_holds(off) == []
+    assert not any(one["hold"] or one["kept_back"] for one in _nginx.nginx_locations(off))
+    assert _nginx.explain_route(off, "GET", "/_matrix/media/v3/config")["stand_in"] == _nginx.STAND_IN[""]

@@ -55,6 +55,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a network that is none": ({"nginx_admin_allowed_from": ["10.0.0.0/33"]}, "synapse_nginx_admin_allowed_from: '10.0.0.0/33' is no network"),
     "a certificate without a key": ({"tls_certificate_path": "/a.pem"}, "synapse_tls_certificate_key_path: is empty, and nginx needs"),
     "a secret with blanks": ({"odd_secrets": ["synapse_redis_password"]}, "synapse_redis_password: holds a blank, a quote"),
+    "a wait without an end": ({"hold_timeout": 0}, "synapse_nginx_hold_timeout: 0; seconds, from 1 to 3600"),
     "a time that is none": ({"drain_timeout": -1}, "synapse_drain_timeout: -1; seconds, 0 or more"),
     "hosts as text": ({"nginx_hosts": "app1"}, "synapse_nginx_hosts: 'app1'; a list of hosts of the inventory"),
     "a host of nowhere": ({"redis_host": "app9"}, "synapse_redis_host: app9 is not in the group synapse; every host"),
