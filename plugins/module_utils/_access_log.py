@@ -178,14 +178,14 @@ class Tally:
         self.samples: List[str] = []
         self.first = self.last = ""
         self._hour = ""
-        self._compiled: Dict[Tuple[str, str, bool], Tuple[Match, Match]] = {}
+        self._compiled: Dict[Tuple[str, str, bool], Match] = {}
         self._here: Dict[Key, int] = {}
         sync = classifier(b"GET", b"/_matrix/client/v3/sync?since=s")
         self._hot_key: Key = (b"GET", sync, b"200")
 
     def read(self, block: bytes, log: Format) -> None:
         """Counts one block of whole lines."""
-        if log.hot and self._hour and self.window.holds_hour(self._hour):
+        if log.quick and self._hour and self.window.holds_hour(self._hour):
             self._read_quickly(block, log)
             # The quick way does not look at minutes.
             end = log.parse(block[block.rfind(b"\n", 0, -1) + 1 :])
@@ -197,20 +197,13 @@ class Tally:
 
     def _read_quickly(self, block: bytes, log: Format) -> None:
         """For the lines of the hour that is being read; the first line of another ends it, for this block."""
-        hot, warm = self._patterns(log, b"full_state" in block)
+        match = self._pattern(log, b"full_state" in block)
         hour, classify, here = self._hour, self.classifier, self._here
         plain = log.plain
         syncs = others = 0
         lines = BytesIO(block)
         for line in lines:
-            found = hot(line)
-            if found is not None:
-                syncs += 1
-                if not plain:
-                    worker, seconds = found.groups()
-                    self._add_details(self._hot_key, worker.decode("latin-1"), float(seconds))
-                continue
-            found = warm(line)
+            found = match(line)
             if found is None:
                 # It may begin another hour, and what was counted so far is of this one.
                 here[self._hot_key] = here.get(self._hot_key, 0) + syncs
@@ -220,14 +213,17 @@ class Tally:
                 if self._hour != hour:
                     break
                 continue
-            others += 1
+            if found.lastindex is None:
+                syncs += 1
+                continue
             if plain:
                 method, target, status = found.groups()
                 key = (method, classify(method, target), status)
             else:
                 method, target, status, worker, seconds = found.groups()
-                key = (method, classify(method, target), status)
+                key = (method, classify(method, target), status) if method else self._hot_key
                 self._add_details(key, worker.decode("latin-1"), float(seconds))
+            others += 1
             here[key] = here.get(key, 0) + 1
             if key[1] < 0:
                 self._add_unknown(key, target)
@@ -236,20 +232,18 @@ class Tally:
         for line in lines:
             self._read_slowly(line, log)
 
-    def _patterns(self, log: Format, full_state: bool) -> Tuple[Match, Match]:
-        """The quick expressions for the hour that is being read.
+    def _pattern(self, log: Format, full_state: bool) -> Match:
+        """The quick expression for the hour that is being read.
 
         Whether anyone asks for his full state is looked up in the block at once: nearly no client does, and asking each line
         would cost a quarter more.
         """
         key = (log.name, self._hour, full_state)
         if key not in self._compiled:
-            stamp = re.escape(log.stamp(self._hour))
             unless = r"(?![^ ]*full_state)" if full_state else ""
-            hot, warm = (text.replace("{stamp}", stamp).replace("{unless}", unless) for text in (log.hot, log.warm))
-            self._compiled = {key: (re.compile(hot.encode()).match, re.compile(warm.encode()).match), **self._compiled}
-            for old in list(self._compiled)[4:]:
-                del self._compiled[old]
+            text = log.quick.replace("{stamp}", re.escape(log.stamp(self._hour))).replace("{unless}", unless)
+            # One hour after the other: no more than the last few are of use.
+            self._compiled = {**dict(list(self._compiled.items())[-3:]), key: re.compile(text.encode()).match}
         return self._compiled[key]
 
     def _read_slowly(self, line: bytes, log: Format) -> None:

@@ -53,13 +53,13 @@ class Format(NamedTuple):
     """What people call it."""
     parse: Callable[[bytes], Optional[Request]]
     """The request of a line; None when the line holds none."""
-    hot: str = ""
-    """Regular expression for what is by far the most of a day, a ``/sync`` that waits for news and got it: ``{stamp}`` is the
-    hour as the log writes it, ``{unless}`` a look ahead from the query. '' where there is none so simple."""
-    warm: str = ""
-    """The same for any whole request. Groups: method, target, status."""
+    quick: str = ""
+    """Regular expression for a whole request in the hour that is being read; '' where there is none so simple. ``{stamp}`` is that
+    hour as the log writes it, ``{unless}`` a look ahead from the query of a ``/sync``.
+
+    Groups: method, target, status, and unless ``plain`` worker and seconds. The first three are empty for what is by far the most of
+    a day, a ``/sync`` that waits for news and got it."""
     plain: bool = True
-    """Whether ``hot`` and ``warm`` have no more groups than that; else worker and seconds come last in both."""
     stamp: Callable[[str], str] = str
     """From an hour, ``2026-11-23T10``, to how the log writes it."""
     other_lines: bool = False
@@ -103,8 +103,10 @@ _OURS = _COMBINED + _TAIL.encode()
 # Each set of characters is of one that it must not be: those are the loops that `re` runs fastest.
 # A first `s` that begins `since=` tells that neither full_state nor another name with an s stands before it; `{unless}` is filled
 # in where it may stand behind. `" 200 ` ends the request: a number follows no other field.
-_HOT = r'[^\[]*\[{stamp}:[^"]*"GET /_matrix/client/(?:v3|r0)/sync\?{unless}[^s]*since=[^& ][^"]*" 200 '
-_WARM = r'[^\[]*\[{stamp}:[^"]*"([A-Z]+) ([^ ]+) HTTP/\d\.\d" (\d\d\d) '
+_QUICK = (
+    r'[^\[]*\[{stamp}:[^"]*"(?:GET /_matrix/client/(?:v3|r0)/sync\?{unless}[^s]*since=[^& ][^"]*" 200 '
+    r'|([A-Z]+) ([^ ]+) HTTP/\d\.\d" (\d\d\d) )'
+)
 
 
 def _combined(pattern: bytes) -> Callable[[bytes], Optional[Request]]:
@@ -294,8 +296,8 @@ def _any_stamp(given: Any) -> str:
 
 # --- Which one ---------------------------------------------------------------------------------------------------------------
 
-OURS = Format("backend", "this collection's own format", _combined(_OURS), _HOT + _TAIL, _WARM + _TAIL, False, clf_hour)
-COMBINED = Format("combined", "combined, as nginx and Apache write it", _combined(_COMBINED), _HOT, _WARM, True, clf_hour)
+OURS = Format("backend", "this collection's own format", _combined(_OURS), _QUICK + _TAIL, False, clf_hour)
+COMBINED = Format("combined", "combined, as nginx and Apache write it", _combined(_COMBINED), _QUICK, True, clf_hour)
 SYNAPSE = Format("synapse", "Synapse's own log", _synapse, other_lines=True)
 NAMES = ("auto", "combined", "backend", "json", "synapse")
 """What an operator may ask for by name."""
