@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+from dashboard import dashboard
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "Made by tools/write_docs.py"
@@ -260,6 +261,7 @@ def everything() -> Iterator[tuple[str, str]]:
     for row in rows:
         yield from thin_role(row)
     yield "docs/worker_types.md", worker_types(rows)
+    yield "roles/prometheus/files/grafana-dashboard.json", dashboard()
     yield "docs/endpoints.md", endpoints(load("_endpoints"), rows)
     spec = yaml.safe_load((ROOT / "roles/synapse/meta/argument_specs.yml").read_text(encoding="utf-8"))
     yield "docs/variables.md", variables(spec["argument_specs"]["main"])

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What stands in the margin, in this order. A page of docs/ that is in no part fails the build.
 PARTS = {
     "Start": ["docs/analyse", "docs/first_workers", "docs/several_hosts", "examples/index"],
-    "Operate": ["docs/operations", "docs/nginx", "docs/on_a_host"],
-    "Look up": ["docs/worker_types", "docs/endpoints", "docs/variables", "Plugins, modules and roles <reference/index>"],
+    "Operate": ["docs/operations", "docs/watching", "docs/nginx", "docs/on_a_host"],
+    "Look up": ["docs/worker_types", "docs/endpoints", "docs/variables", "docs/decisions", "Plugins, modules and roles <reference/index>"],
     "The project": ["CONTRIBUTING", "CHANGELOG"],
 }
 
@@ -26,6 +26,9 @@ def main(folder: Path) -> None:
     for name in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "docs", folder / "docs")
+    board = Path("roles/prometheus/files/grafana-dashboard.json")
+    (folder / board).parent.mkdir(parents=True)
+    shutil.copy(ROOT / board, folder / board)
     benches = _benches(folder)
     _examples(folder)
     parts = {**PARTS, "What it costs": benches} if benches else PARTS

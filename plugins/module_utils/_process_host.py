@@ -67,8 +67,13 @@ class Memory:
             return {}
         return data if isinstance(data, dict) else {}
 
+    def since(self, name: str) -> float:
+        """When it was last remembered, in seconds since 1970; 0 when nothing is."""
+        path = self._path(name)
+        return os.stat(path).st_mtime if os.path.exists(path) else 0.0
+
     def remember(self, process: Dict[str, Any]) -> None:
-        """That ``process`` runs, and what it was started with."""
+        """That ``process`` runs, what it was started with, and why it was."""
         if not os.path.isdir(self.folder):
             os.makedirs(self.folder, 0o755)
         data = {
@@ -78,6 +83,7 @@ class Memory:
             "metrics": process["probe"].get("metrics"),
             "serves": process["serves"],
             "yields": process["yields"],
+            "reason": process.get("reason", ""),
         }
         temporary = self._path(process["name"]) + ".new"
         with open(temporary, "w") as stream:

@@ -229,7 +229,7 @@ class Run:
             self.note(process, RESTART if action == STOP_START else action, reason)
             if action in (START, RESTART, STOP_START):
                 # Starting takes nobody's capacity away: all of them at once, and first.
-                waves.setdefault(-1 if action == START else process["wave"], []).append(process)
+                waves.setdefault(-1 if action == START else process["wave"], []).append(dict(process, reason=reason))
         self.enable(chosen)
         if self.module.check_mode:
             return

@@ -52,7 +52,7 @@ def unsettled_parts(topology: dict[str, Any], settled: dict[str, list[str]], rou
     found = {}
     for host, names in settled.items():
         parts = topology["hosts"][host]["parts"]
-        needed = [name for name in ("postgresql", "redis", "nginx") if name in parts]
+        needed = [name for name in ("postgresql", "redis", "nginx", "prometheus") if name in parts]
         needed += ["host"] * ("processes" in parts) + ["routes"] * ("main" in parts and routes)
         if left := [name for name in needed if name not in names]:
             found[host] = left

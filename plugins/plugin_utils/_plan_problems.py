@@ -32,6 +32,7 @@ def plan_problems(plan: dict[str, Any]) -> list[str]:
         *_ports(plan),
         *_media(plan),
         *_services(plan),
+        *_watching(plan),
         *_connections(plan),
         *_addresses(plan, hosts),
         *_across_hosts(plan, hosts),
@@ -177,6 +178,11 @@ def _services(plan: dict[str, Any]) -> Iterator[str]:
         yield "synapse_redis: has no `enabled: true`; workers hear of each other through Redis only"
 
 
+def _watching(plan: dict[str, Any]) -> Iterator[str]:
+    if plan["settings"].get("prometheus_host") and not plan["settings"].get("metrics"):
+        yield "synapse_prometheus_host: synapse_metrics is false, so there is nothing to ask; set it to true, or leave the host empty"
+
+
 def _connections(plan: dict[str, Any]) -> Iterator[str]:
     settings = plan["settings"]
     if not settings.get("postgresql_host"):
@@ -226,8 +232,9 @@ def _address_problem(text: Any, alone: bool, may_be_public: bool) -> str:
 def _across_hosts(plan: dict[str, Any], hosts: list[str]) -> Iterator[str]:
     settings = plan["settings"]
     main_host = plan["main"]["host"]
-    if len(hosts) > 1 and settings.get("unix_sockets"):
-        yield f"synapse_unix_sockets: processes on several hosts ({', '.join(hosts)}) cannot meet on a socket file; set it to false"
+    serving = [host for host in hosts if plan["hosts"][host]["parts"] != ["prometheus"]]
+    if len(serving) > 1 and settings.get("unix_sockets"):
+        yield f"synapse_unix_sockets: processes on several hosts ({', '.join(serving)}) cannot meet on a socket file; set it to false"
     elsewhere = sorted({worker["host"] for worker in plan["workers"]} - {main_host})
     if elsewhere and not settings["base_settings_managed"]:
         yield (

@@ -203,6 +203,7 @@ def _places(settings: dict[str, Any]) -> Iterator[str]:
         ("synapse_nginx_hosts", "nginx_hosts", True),
         ("synapse_postgresql_host", "postgresql_host", True),
         ("synapse_redis_host", "redis_host", True),
+        ("synapse_prometheus_host", "prometheus_host", True),
     ):
         named: Any = settings.get(key)
         if key == "nginx_hosts" and not isinstance(named, list):

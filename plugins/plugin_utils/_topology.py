@@ -31,7 +31,7 @@ def topology(rows: Any, settings: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``service``, ``server_name``, ``version``; ``main`` (a process); ``workers`` (processes by type, host and number);
-        ``hosts`` ({name: {address, parts}}; parts out of main, workers, processes, nginx, postgresql, redis);
+        ``hosts`` ({name: {address, parts}}; parts out of main, workers, processes, nginx, postgresql, redis, prometheus);
         ``nginx_hosts``; ``postgresql`` and ``redis`` ({host, clients}: on which host the
         collection sets it up, and the addresses of the other hosts that must reach it); ``pools`` ({type: worker names} of the planned types that take
         requests, in the order of the table); ``streams`` ({stream: worker names}); ``settings`` (what views need
@@ -119,6 +119,7 @@ class _Plan:
             "nginx": host in self.nginx_hosts,
             "postgresql": host == settings.get("postgresql_host"),
             "redis": host == settings.get("redis_host"),
+            "prometheus": host == settings.get("prometheus_host"),
         }
         parts["processes"] = parts["main"] or parts["workers"]
         return [part for part, is_here in parts.items() if is_here]
@@ -148,7 +149,7 @@ class _Plan:
             "replication": self._listen(host, f"{name}.replication", port + REPLICATION_PORT_OFFSET)
             if any(duty.streams for duty in duties)
             else None,
-            "metrics": self._metrics(port + METRICS_PORT_OFFSET),
+            "metrics": self._metrics(host, port + METRICS_PORT_OFFSET),
             "resources": _union(duty.resources for duty in duties),
             "streams": _union(duty.streams for duty in duties),
             "media": any(duty.media for duty in duties),
@@ -167,7 +168,7 @@ class _Plan:
             "unit": f"{settings['service']}.service",
             "listen": self._listen(self.main_host, "main", settings["main_port"]),
             "replication": self._listen(self.main_host, "main.replication", settings["main_replication_port"]),
-            "metrics": self._metrics(settings["main_metrics_port"]),
+            "metrics": self._metrics(self.main_host, settings["main_metrics_port"]),
             "resources": ["client", "federation"],
             "streams": [],
             "media": not any(worker["media"] for worker in self.workers),
@@ -186,8 +187,12 @@ class _Plan:
             return {"path": f"/run/{self.settings['service']}/{name}.sock"}
         return {"address": self._address(host), "port": port}
 
-    def _metrics(self, port: int) -> dict[str, Any] | None:
-        return {"address": LOOPBACK, "port": port} if self.settings.get("metrics") else None
+    def _metrics(self, host: str, port: int) -> dict[str, Any] | None:
+        if not self.settings.get("metrics"):
+            return None
+        # They tell nothing that an outsider should know, so they leave the host only where somebody waits for them.
+        leave = self.settings.get("prometheus_host") not in ("", None, host)
+        return {"address": self._address(host) if leave else LOOPBACK, "port": port}
 
     def _let_media_workers_quarantine(self) -> None:
         """Give the first media worker the writing of quarantined media, unless the plan has a row for that.

@@ -21,6 +21,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "nginx_hosts": ["app1"],
         "postgresql_host": "app1",
         "redis_host": "app1",
+        "prometheus_host": "",
         "public_addresses_allowed": False,
         "unix_sockets": False,
         "default_type": "",

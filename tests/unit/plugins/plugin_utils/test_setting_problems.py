@@ -61,6 +61,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a host of nowhere": ({"redis_host": "app9"}, "synapse_redis_host: app9 is not in the group synapse; every host"),
     "a host that is a list": ({"main_host": ["app1"]}, "synapse_main_host: ['app1']; one name out of the inventory"),
     "nobody who has PostgreSQL": ({"postgresql_host": ""}, "synapse_database: is empty, and so is synapse_postgresql_host; one of them"),
+    "a Prometheus of nowhere": ({"prometheus_host": "mon"}, "synapse_prometheus_host: mon is not in the group synapse; every host"),
     "nobody who has Redis": ({"redis_host": ""}, "synapse_redis: is empty, and so is synapse_redis_host; one of them has to say"),
     "no release": ({"version": "newest"}, "synapse_version: 'newest' is no release number; write it like '1.163.2'"),
     "a process that shall be a worker": ({"extra": {"worker_app": "x"}}, "synapse_settings: worker_app is derived from synapse_workers"),
@@ -105,6 +106,10 @@ def test_what_is_right_is_taken(case: str) -> None:
 
 # What hosts and services do to each other; each with a synchrotron on app2.
 TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a Prometheus and no metrics": (
+        {"prometheus_host": "app1", "metrics": False},
+        ["synapse_prometheus_host: synapse_metrics is false, so there is nothing to ask; set it to true, or leave the host empty"],
+    ),
     "main and nginx at one port": (
         {"main_port": 80},
         ["synapse_main_port: port 80 (main (listen)) on app1 is taken by nginx (synapse_nginx_listen_http); choose another"],
