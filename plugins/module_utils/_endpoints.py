@@ -119,7 +119,8 @@ class Endpoint(NamedTuple):
         if self.area == "rooms":
             return self.path.partition("/rooms/{room}/")[2]
         stem = _compiled(AREA[self.area].stem).match(self.path)
-        assert stem, self.path
+        if not stem:
+            raise AssertionError(self.path)
         return self.path[stem.end() :]
 
     @property
@@ -213,7 +214,7 @@ def _rows(
     """Rows that differ only in method and path; a line is ``METHOD[,METHOD] path``, ``/_matrix/client/`` left out."""
     rows = []
     for line in lines:
-        methods, _, path = line.partition(" ")
+        methods, _rest, path = line.partition(" ")
         path = path if path.startswith("/") else f"/_matrix/client/{path}"
         rows.append(Endpoint(area, tuple(methods.split(",")), path, types, only, query, since, until, note, limited))
     return tuple(rows)

@@ -42,7 +42,7 @@ def rotated(path: str) -> List[str]:
             found.append((1, -int(rest.group(1)), other))
         elif rest:
             found.append((0, int(rest.group(2).replace("-", "").ljust(18, "0")), other))
-    return [other for _, _, other in sorted(found)] + ([path] if os.path.lexists(path) or not found else [])
+    return [other for _rest, _rest, other in sorted(found)] + ([path] if os.path.lexists(path) or not found else [])
 
 
 def files_of(paths: Sequence[str], with_rotated: bool) -> List[str]:
@@ -155,8 +155,8 @@ def _zstd(path: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def _zstd_program(program: str, path: str) -> Iterator[IO[bytes]]:
     process = subprocess.Popen([program, "-dcq", "--", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout
-    assert process.stderr
+    if not process.stdout or not process.stderr:
+        raise AssertionError("both were asked for")
     try:
         yield process.stdout
         said = process.stderr.read().decode("utf-8", "replace").strip()

@@ -136,7 +136,7 @@ def _synapse(line: bytes) -> Optional[Request]:
     found = _SYNAPSE(line)
     if found is None:
         return None
-    day, clock, seconds, user, system, _, database, status, method, target = [
+    day, clock, seconds, user, system, _rest, database, status, method, target = [
         part.decode("latin-1") if part else "" for part in found.groups()
     ]
     stamp = f"{day}T{clock}" if day else ""

@@ -7,7 +7,7 @@ module: run_lock
 short_description: Hold a host for one run
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Two runs that change one homeserver at a time would undo what the other has just done. A run takes every host before it changes
     anything, and gives it back at its end.
@@ -38,6 +38,7 @@ attributes:
     description: Takes nothing and waits for nobody.
   diff_mode:
     support: none
+    description: It changes nothing that an operator wrote or reads.
 """
 
 EXAMPLES = r"""

@@ -7,7 +7,7 @@ module: settled
 short_description: Note that parts of a roll-out went through
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Keeps a fingerprint of what a part left on the host, and what it was given. As long as both are the same, the module
     M(synapse.workers.processes_info) tells that the part has nothing to do.
@@ -30,6 +30,7 @@ attributes:
     description: Notes nothing.
   diff_mode:
     support: none
+    description: It changes nothing that an operator wrote or reads.
 """
 
 EXAMPLES = r"""

@@ -50,7 +50,7 @@ def duration(value: float | None) -> str:
     return f"{value:.0f} s"
 
 
-def bar(share: float, width: int = BAR) -> str:
+def bar_of(share: float, width: int = BAR) -> str:
     """A bar of eighths of a character; ``share`` is 0 to 1."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     if share > 0 and not eighths:
@@ -108,7 +108,7 @@ def table(counted: Mapping[str, Any]) -> list[str]:
                 duration(row.get("seconds")),
                 seconds(row.get("p95_seconds")),
                 percent(row["cpu_percent"]) if row.get("cpu_percent") is not None else "",
-                bar(row["requests"] / total if total else 0),
+                bar_of(row["requests"] / total if total else 0),
             ]
         )
     head = ["worker type", "requests", "share", "peak/s", "all time", "p95", "CPU", ""]
@@ -138,7 +138,7 @@ def table(counted: Mapping[str, Any]) -> list[str]:
                     name if name != "-" else "nginx itself",
                     number(row["requests"]),
                     percent(row["percent"]),
-                    bar(row["percent"] / 100),
+                    bar_of(row["percent"] / 100),
                 ]
                 for name, row in list(counted["answered_by"].items())[:20]
             ],
@@ -157,7 +157,7 @@ def table(counted: Mapping[str, Any]) -> list[str]:
 
 def share_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The counts for a plan of some types, as lines for a terminal."""
-    body = [[row["type"], number(row["requests"]), f"{row['percent']:.2f} %", bar(row["percent"] / 100)] for row in rows]
+    body = [[row["type"], number(row["requests"]), f"{row['percent']:.2f} %", bar_of(row["percent"] / 100)] for row in rows]
     total = sum(row["requests"] for row in rows)
     return _grid(["worker", "requests", "share", ""], [*body, ["total", number(total), "100.00 %" if total else "", ""]], (0, 3))
 
@@ -253,7 +253,7 @@ def _effect(advice: Mapping[str, Any]) -> dict[str, Any]:
     for pool in advice["pools"]:
         name = pool["types"][0] if len(pool["types"]) == 1 else "writers"
         bars.append((f"{name}, each of {pool['count']}" if pool["count"] > 1 else name, pool["busy_percent_each"], 1))
-    full = max(100.0, *(busy for _, busy, _ in bars))
+    full = max(100.0, *(busy for _rest, busy, _rest in bars))
     return {
         "rows": [
             {"name": name, "text": percent(busy), "width": round(100 * busy / full, 2), "colour": c} for name, busy, c in bars
@@ -344,7 +344,7 @@ def _hours(counted: Mapping[str, Any], colours: Mapping[str, int], without: Sequ
     for place, (when, count) in enumerate(totals.items()):
         low, segments = 0.0, []
         stack = [(name, colours[name], parts.get(when, {}).get(name, 0)) for name in coloured]
-        stack.append(("others", 0, count - sum(part for _, _, part in stack)))
+        stack.append(("others", 0, count - sum(part for _rest, _rest, part in stack)))
         for name, colour, part in stack:
             if part > 0:
                 high = 100 * part / top

@@ -115,41 +115,6 @@ _FOLDER = "the whole path of a folder, of letters, digits and . _ @ + - /"
 _FILE = "the whole path of a file, of letters, digits and . _ @ + - /"
 _AN_ACCOUNT = "a system account: small letters, digits, _ and -, a letter first, 32 at most"
 
-# variable → key in the settings, what it must be, and that in words.
-_SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
-    "synapse_service": ("service", _matches(_SERVICE, _LONGEST_SERVICE), "small letters, digits and hyphens, a letter first"),
-    "synapse_user": ("user", _matches(_ACCOUNT), _AN_ACCOUNT),
-    "synapse_nginx_user": ("nginx_user", _matches(_ACCOUNT), _AN_ACCOUNT),
-    "synapse_venv": ("venv", _is_path, _FOLDER),
-    "synapse_config_dir": ("config_dir", _is_path, _FOLDER),
-    "synapse_data_dir": ("data_dir", _is_path, _FOLDER),
-    "synapse_log_dir": ("log_dir", _is_path, _FOLDER),
-    "synapse_public_baseurl": ("public_baseurl", lambda value: _is_url(value), "a URL like https://matrix.example.org/"),
-    "synapse_log_level": ("log_level", lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
-    "synapse_log_keep_days": ("log_keep_days", _between(0, 36500), "days, 0 or more"),
-    "synapse_main_port": ("main_port", _is_port, _PORT),
-    "synapse_main_replication_port": ("main_replication_port", _is_port, _PORT),
-    "synapse_main_metrics_port": ("main_metrics_port", _is_port, _PORT),
-    "synapse_postgresql_port": ("postgresql_port", _is_port, _PORT),
-    "synapse_redis_port": ("redis_port", _is_port, _PORT),
-    "synapse_nginx_listen_http": ("nginx_listen_http", _is_port, _PORT),
-    "synapse_nginx_listen_https": ("nginx_listen_https", _is_port, _PORT),
-    "synapse_nginx_status_port": ("nginx_status_port", _is_port, _PORT),
-    "synapse_database_name": ("database_name", _matches(_DATABASE_NAME), "letters, digits, _ and -, 63 at most"),
-    "synapse_database_user": ("database_user", _matches(_DATABASE_NAME), "letters, digits, _ and -, 63 at most"),
-    "synapse_database_pool_max": ("database_pool_max", _between(1, 1000), "connections of a process, 1 or more"),
-    # What PostgreSQL can count (MAX_BACKENDS).
-    "synapse_postgresql_max_connections": ("postgresql_max_connections", _between(4, 262142), "connections, 4 or more"),
-    "synapse_server_hostname": ("server_hostname", lambda value: _is_host_name(value), "a host name like matrix.example.org"),
-    "synapse_nginx_max_body_size": ("nginx_max_body_size", _matches(_SIZE), "a size in nginx's terms, like 50M"),
-    "synapse_nginx_access_log": ("nginx_access_log", _is_path, _FILE),
-    "synapse_tls_certificate_path": ("tls_certificate_path", lambda value: value == "" or _is_path(value), _FILE),
-    "synapse_tls_certificate_key_path": ("tls_certificate_key_path", lambda value: value == "" or _is_path(value), _FILE),
-    "synapse_start_timeout": ("start_timeout", _between(1, 86400), "seconds, 1 or more"),
-    "synapse_nginx_hold_timeout": ("hold_timeout", _between(1, 3600), "seconds, from 1 to 3600"),
-    "synapse_drain_timeout": ("drain_timeout", _between(0, 86400), "seconds, 0 or more"),
-}
-
 
 def _is_url(value: Any) -> bool:
     found = _URL.fullmatch(value) if isinstance(value, str) else None
@@ -165,6 +130,42 @@ def _is_host_name(value: Any) -> bool:
         (bool(_HOST.fullmatch(value)) and ".." not in value)
         or (value[:1] == "[" and value[-1:] == "]" and _is(ipaddress.IPv6Address, value[1:-1]))
     )  # fmt: skip
+
+
+# variable → key in the settings, what it must be, and that in words.
+_SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+    "synapse_service": ("service", _matches(_SERVICE, _LONGEST_SERVICE), "small letters, digits and hyphens, a letter first"),
+    "synapse_user": ("user", _matches(_ACCOUNT), _AN_ACCOUNT),
+    "synapse_nginx_user": ("nginx_user", _matches(_ACCOUNT), _AN_ACCOUNT),
+    "synapse_venv": ("venv", _is_path, _FOLDER),
+    "synapse_config_dir": ("config_dir", _is_path, _FOLDER),
+    "synapse_data_dir": ("data_dir", _is_path, _FOLDER),
+    "synapse_log_dir": ("log_dir", _is_path, _FOLDER),
+    "synapse_public_baseurl": ("public_baseurl", _is_url, "a URL like https://matrix.example.org/"),
+    "synapse_log_level": ("log_level", lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    "synapse_log_keep_days": ("log_keep_days", _between(0, 36500), "days, 0 or more"),
+    "synapse_main_port": ("main_port", _is_port, _PORT),
+    "synapse_main_replication_port": ("main_replication_port", _is_port, _PORT),
+    "synapse_main_metrics_port": ("main_metrics_port", _is_port, _PORT),
+    "synapse_postgresql_port": ("postgresql_port", _is_port, _PORT),
+    "synapse_redis_port": ("redis_port", _is_port, _PORT),
+    "synapse_nginx_listen_http": ("nginx_listen_http", _is_port, _PORT),
+    "synapse_nginx_listen_https": ("nginx_listen_https", _is_port, _PORT),
+    "synapse_nginx_status_port": ("nginx_status_port", _is_port, _PORT),
+    "synapse_database_name": ("database_name", _matches(_DATABASE_NAME), "letters, digits, _ and -, 63 at most"),
+    "synapse_database_user": ("database_user", _matches(_DATABASE_NAME), "letters, digits, _ and -, 63 at most"),
+    "synapse_database_pool_max": ("database_pool_max", _between(1, 1000), "connections of a process, 1 or more"),
+    # What PostgreSQL can count (MAX_BACKENDS).
+    "synapse_postgresql_max_connections": ("postgresql_max_connections", _between(4, 262142), "connections, 4 or more"),
+    "synapse_server_hostname": ("server_hostname", _is_host_name, "a host name like matrix.example.org"),
+    "synapse_nginx_max_body_size": ("nginx_max_body_size", _matches(_SIZE), "a size in nginx's terms, like 50M"),
+    "synapse_nginx_access_log": ("nginx_access_log", _is_path, _FILE),
+    "synapse_tls_certificate_path": ("tls_certificate_path", lambda value: value == "" or _is_path(value), _FILE),
+    "synapse_tls_certificate_key_path": ("tls_certificate_key_path", lambda value: value == "" or _is_path(value), _FILE),
+    "synapse_start_timeout": ("start_timeout", _between(1, 86400), "seconds, 1 or more"),
+    "synapse_nginx_hold_timeout": ("hold_timeout", _between(1, 3600), "seconds, from 1 to 3600"),
+    "synapse_drain_timeout": ("drain_timeout", _between(0, 86400), "seconds, 0 or more"),
+}
 
 
 def _shapes(settings: dict[str, Any]) -> Iterator[str]:

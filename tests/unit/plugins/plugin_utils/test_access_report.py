@@ -11,7 +11,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._access_log import
 from ansible_collections.synapse.workers.plugins.module_utils._access_summary import summary
 from ansible_collections.synapse.workers.plugins.module_utils._log_formats import OURS
 from ansible_collections.synapse.workers.plugins.plugin_utils._access_report import (
-    bar,
+    bar_of,
     duration,
     number,
     page,
@@ -42,7 +42,7 @@ def test_numbers_as_people_write_them() -> None:
     assert [number(1234567), percent(12.34), percent(0.01), percent(0)] == ["1,234,567", "12.3 %", "< 0.1 %", "0.0 %"]
     assert [seconds(None), seconds(0.0123), seconds(1.25), seconds(28.4)] == ["", "12 ms", "1.2 s", "28 s"]
     assert [duration(None), duration(12), duration(7199), duration(9000)] == ["", "12 s", "120 min", "2 h"]
-    assert [bar(0), bar(0.0001, 4), bar(0.5, 4), bar(1, 4), bar(2, 4)] == ["", "▏", "██", "████", "████"]
+    assert [bar_of(0), bar_of(0.0001, 4), bar_of(0.5, 4), bar_of(1, 4), bar_of(2, 4)] == ["", "▏", "██", "████", "████"]
 
 
 def test_the_table_has_a_line_for_each_type(counted: dict[str, Any]) -> None:
