@@ -106,11 +106,17 @@ def test_units_are_locked_in_by_systemds_own_score(tmp_path: Path) -> None:
     # The Debian package has a unit of its own for main, which gets a drop-in only.
     folder = rendered("four_hosts", tmp_path / "out", "-e", "synapse_install_method=pip")
     units = sorted(folder.glob("*/etc/systemd/system/*.service"))
-    assert {path.name for path in units} == {"matrix-synapse.service", "matrix-synapse-worker@.service"}
+    assert {path.name for path in units} == {
+        "matrix-synapse.service",
+        "matrix-synapse-worker@.service",
+        "matrix-synapse-hold.service",
+    }
     # What the sandbox is worth: the same without it.
     worker = next(path for path in units if path.name == "matrix-synapse-worker@.service").read_text()
     common = tmp_path / "common.service"
-    common.write_text("[Service]\n" + "".join(f"{line}\n" for line in worker.splitlines() if line.startswith(("User=", "ExecStart="))))
+    common.write_text(
+        "[Service]\n" + "".join(f"{line}\n" for line in worker.splitlines() if line.startswith(("User=", "ExecStart=")))
+    )
     scores = {}
     for unit in [common, *units]:
         command: list[str | Path] = [program, "security", "--offline=true", "--no-pager", unit]
