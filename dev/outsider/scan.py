@@ -251,8 +251,8 @@ def ask(
     ``patience``: seconds until an edge that says nothing is taken to wait for more. Once it has spoken, half a second is enough.
     """
     got = b""
-    with socket.create_connection(address, 10) as plain:
-        link = tls.wrap_socket(plain, server_hostname=host) if tls else plain
+    plain = socket.create_connection(address, 10)
+    with tls.wrap_socket(plain, server_hostname=host) if tls else plain as link:
         link.settimeout(patience)
         try:
             link.sendall(data)

@@ -93,7 +93,8 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     """The text of a log, unpacked on the way. Raises Unreadable, also while it is being read."""
     kind = compression_of(path)
     try:
-        with _unpacked(path, kind) as stream:
+        # pylint takes a line inside a `with` for one that nobody cleans up after.
+        with _unpacked(path, kind) as stream:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield stream
     except EOFError:
         raise Unreadable(f"{path} ends too early: a truncated {kind} file; leave it out, or get it anew") from None
@@ -110,7 +111,7 @@ def _unpacked(path: str, kind: str) -> Iterator[IO[bytes]]:
         with lzma.open(path, "rb") as packed:
             yield packed
     elif kind == "zstd":
-        with _zstd(path) as stream:
+        with _zstd(path) as stream:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield stream
     else:
         with open(path, "rb", buffering=0) as stream:

@@ -21,8 +21,8 @@ from outsider.judge import Row
 
 FOLDER = "/etc/prometheus/synapse"
 STOPPED = "synchrotron-fleet-app2-1"
-# Nothing in a server of a few minutes gives these a value.
-QUIET = re.compile("synapse_event_processing_lag")
+# Nothing in a server of a few minutes, and that nobody asks just now, gives these a value.
+QUIET = re.compile("synapse_event_processing_lag|in_flight")
 
 
 class Prometheus:
@@ -139,7 +139,8 @@ def told_of(fleet: Fleet) -> dict[str, str]:
     """What the playbook ``status`` says of each process."""
     command = ["ansible-playbook", f"--inventory={fleet.inventory}", "synapse.workers.status", "-e", "seconds=1"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=fleet.environment)
-    lines = re.findall(r'^\s+"([a-z_]+(?:-[a-z0-9-]+)? .*)",?$', run.stdout, re.MULTILINE)
+    # As YAML or as JSON, whatever Ansible was told to write.
+    lines = re.findall(r'^\s+(?:- |")([a-z_]+(?:-[a-z0-9-]+)?  .*?)"?,?$', run.stdout, re.MULTILINE)
     return {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines}
 
 
