@@ -85,7 +85,7 @@ def summary(tally: Tally) -> Dict[str, Any]:
 def _count(tally: Tally, numbers: Iterable[int]) -> Dict[bytes, int]:
     """Requests by status."""
     wanted, found = set(numbers), {}  # type: ignore[var-annotated]
-    for (_rest, number, status), count in tally.counts.items():
+    for (_method, number, status), count in tally.counts.items():
         if number in wanted:
             found[status] = found.get(status, 0) + count
     return found
@@ -100,7 +100,7 @@ def _hours(tally: Tally, numbers: Iterable[int], and_unknown: bool = False) -> D
 
 def _times(tally: Tally, numbers: Iterable[int]) -> Times:
     wanted, found = set(numbers), Times()
-    for (_rest, number), times in tally.times.items():
+    for (_method, number), times in tally.times.items():
         if number in wanted:
             found.seconds += times.seconds
             found.cpu += times.cpu

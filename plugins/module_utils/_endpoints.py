@@ -214,7 +214,7 @@ def _rows(
     """Rows that differ only in method and path; a line is ``METHOD[,METHOD] path``, ``/_matrix/client/`` left out."""
     rows = []
     for line in lines:
-        methods, _rest, path = line.partition(" ")
+        methods, _blank, path = line.partition(" ")
         path = path if path.startswith("/") else f"/_matrix/client/{path}"
         rows.append(Endpoint(area, tuple(methods.split(",")), path, types, only, query, since, until, note, limited))
     return tuple(rows)

@@ -171,7 +171,7 @@ def own(path: str, owner: tuple[int, int, int]) -> None:
 
 def generate(module: AnsibleModule, wish: Dict[str, Any]) -> str:
     if not wish["command"]:
-        return "".join(secrets.choice(ALPHABET) for _rest in range(LENGTH))
+        return "".join(secrets.choice(ALPHABET) for _place in range(LENGTH))
     code, out, err = module.run_command(wish["command"], cwd="/")
     if code or not out.strip():
         raise Refusal("{}: {} ended with {}: {}".format(wish["name"], wish["command"][0], code, err.strip()))

@@ -253,7 +253,7 @@ def _effect(advice: Mapping[str, Any]) -> dict[str, Any]:
     for pool in advice["pools"]:
         name = pool["types"][0] if len(pool["types"]) == 1 else "writers"
         bars.append((f"{name}, each of {pool['count']}" if pool["count"] > 1 else name, pool["busy_percent_each"], 1))
-    full = max(100.0, *(busy for _rest, busy, _rest in bars))
+    full = max(100.0, *(busy for _name, busy, _colour in bars))
     return {
         "rows": [
             {"name": name, "text": percent(busy), "width": round(100 * busy / full, 2), "colour": c} for name, busy, c in bars
@@ -344,7 +344,7 @@ def _hours(counted: Mapping[str, Any], colours: Mapping[str, int], without: Sequ
     for place, (when, count) in enumerate(totals.items()):
         low, segments = 0.0, []
         stack = [(name, colours[name], parts.get(when, {}).get(name, 0)) for name in coloured]
-        stack.append(("others", 0, count - sum(part for _rest, _rest, part in stack)))
+        stack.append(("others", 0, count - sum(part for _name, _colour, part in stack)))
         for name, colour, part in stack:
             if part > 0:
                 high = 100 * part / top

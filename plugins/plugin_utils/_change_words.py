@@ -183,7 +183,7 @@ def _merged(changes: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str, s
     rows: list[tuple[str, str, str, str]] = []
     stem, first, last = "", 0, 0
     for host, entry in changes:
-        name, _rest, number = entry["name"].rpartition("-")
+        name, _dash, number = entry["name"].rpartition("-")
         row = (entry["action"], entry["name"], host, entry["reason"])
         same = rows and rows[-1][0] == row[0] and rows[-1][2:] == row[2:]
         if same and number.isdigit() and name == stem and int(number) == last + 1:

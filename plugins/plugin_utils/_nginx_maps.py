@@ -103,7 +103,7 @@ def _looked_at(area: Area, prefix: str, chosen: Rows, result: dict[str, Any]) ->
     told = [row for pool, row in rows if (pool, row) not in names.apart]
     entries = [
         {"pool": pool, "lines": regex_lines([row for other, row in names.apart if other == pool])}
-        for pool in dict.fromkeys(pool for pool, _rest in names.apart)
+        for pool in dict.fromkeys(pool for pool, _row in names.apart)
     ]
     whose: dict[str, Any] = {}
     call = "[^?]*"
@@ -170,9 +170,9 @@ def told_by_name(area: Area, rows: Rows) -> Names:
     while True:
         told = [one for one in rows if one not in apart]
         keys = [(key, pool, row) for pool, row in told for key in _keys(area, row, deep)]
-        default = _default([(key, pool) for key, pool, _rest in keys])
-        unclear = {key for key, pool, _rest in keys if any(_meet(key, other) and pool != rival for other, rival, _rest in keys)}
-        unclear |= {key for key, pool, _rest in keys if ANY in key and pool != default}
+        default = _default([(key, pool) for key, pool, _row in keys])
+        unclear = {key for key, pool, _row in keys if any(_meet(key, other) and pool != rival for other, rival, _row in keys)}
+        unclear |= {key for key, pool, _row in keys if ANY in key and pool != default}
         # Two segments, where the first is not one that the client chooses.
         deeper = dict.fromkeys(name for name in (key.split()[1] for key in unclear) if "/" not in name and ANY not in name)
         new = sorted(set(deeper) - set(deep))
@@ -183,7 +183,7 @@ def told_by_name(area: Area, rows: Rows) -> Names:
         if not more:
             break
         apart = [one for one in rows if one in apart or one in more]
-    pools = {key: pool for key, pool, _rest in keys if pool != default and ANY not in key}
+    pools = {key: pool for key, pool, _row in keys if pool != default and ANY not in key}
     pattern = f"(?:{'|'.join(deep)})/[^/?]*|[^/?]*" if deep else "[^/?]*"
     return Names(pattern, pools, default, apart)
 

@@ -27,7 +27,7 @@ def regex_lines(rows: list[Endpoint]) -> list[str]:
         head, tail = match.groups() if match else ("", row.call)
         groups.setdefault((row.methods, _short(head)), []).append(_short(tail))
     # Most requests read.
-    order = sorted(dict.fromkeys(methods for methods, _rest in groups), key=lambda methods: "GET" not in methods)
+    order = sorted(dict.fromkeys(methods for methods, _head in groups), key=lambda methods: "GET" not in methods)
     choices = [
         _choice(f"{_methods(methods)}: {head}", list(dict.fromkeys(tails)))
         # What has the same methods stands together.

@@ -86,7 +86,7 @@ class Load:
         if counted["unknown"]:
             each = 0.0 if self.measured else cpu_ms / 1000
             self.groups.append(((), counted["unknown"] * each, {}))
-        self.total = sum(total for _rest, total, _rest in self.groups)
+        self.total = sum(total for _types, total, _hours in self.groups)
         self.hour_seconds = min(3600, counted["span_seconds"] or 3600)
 
     def busy(self, groups: Iterable[int]) -> float:
@@ -100,7 +100,7 @@ class Load:
     def pools(self, planned: Iterable[str]) -> dict[str, list[int]]:
         """Numbers of the groups by the pool that would serve them."""
         has, found = list(planned), {}  # type: ignore[var-annotated]
-        for number, (types, _rest, _rest) in enumerate(self.groups):
+        for number, (types, _total, _hours) in enumerate(self.groups):
             found.setdefault(pool_for(types, has), []).append(number)
         return found
 

@@ -132,7 +132,7 @@ async def is_well(server: str) -> bool:
             if server.startswith("unix:"):
                 reader, writer = await asyncio.open_unix_connection(server[len("unix:") :])
             else:
-                host, _rest, port = server.rpartition(":")
+                host, _colon, port = server.rpartition(":")
                 reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             status = await reader.readline()
@@ -173,7 +173,7 @@ class Hold:
 
     async def answer(self, head: str, reader: asyncio.StreamReader) -> bytes:
         """What nginx shall do with the request; nothing when nobody waits for it any more."""
-        fields = {key.lower(): value.strip() for key, _rest, value in (line.partition(":") for line in head.split("\r\n")[1:])}
+        fields = {key.lower(): value.strip() for key, _colon, value in (line.partition(":") for line in head.split("\r\n")[1:])}
         again, servers = fields["x-hold-again"], fields["x-hold-servers"]
         if not again.startswith("@") or not servers:
             raise ValueError(head)
