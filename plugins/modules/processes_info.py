@@ -69,6 +69,10 @@ remembered:
   description: For each process what it was started with.
   returned: always
   type: dict
+replaced:
+  description: For each unit of before that was switched off, whether it was C(enabled) and C(active).
+  returned: always
+  type: dict
 release:
   description: Release of Synapse in O(version_of), empty when there is none.
   returned: always
@@ -155,6 +159,7 @@ def main() -> None:
         changed=False,
         units=units,
         remembered={name: memory.recall(name) for name in memory},
+        replaced=memory.replaced(),
         release=installed_release(params["version_of"]) if params["version_of"] else "",
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},

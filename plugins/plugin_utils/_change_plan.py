@@ -26,6 +26,7 @@ from ..module_utils._process_changes import (
     NOT_RUNNING,
     RELEASE,
     RELOAD,
+    REPLACED,
     RETIRE,
     RUNNING,
     SECRETS,
@@ -33,6 +34,7 @@ from ..module_utils._process_changes import (
     STOP_START,
     decide,
     old_processes,
+    replaced_processes,
     with_host_parts,
 )
 from ..module_utils._worker_types import BY_NAME, ORDER, TABLE, WorkerType
@@ -145,10 +147,11 @@ def change_plan(
         entries.append(entry)
     if only is None:
         entries += _target(plan, states, seen)
-        for old in old_processes([state["name"] for state in states], seen["remembered"]):
+        replaced = replaced_processes(plan["replaced"].get(host, []), seen["units"])
+        for old in old_processes([state["name"] for state in states], {**seen["remembered"], **replaced}):
             runs = seen["units"].get(old["unit"], {}).get("ActiveState") in RUNNING
             yields = old["yields"] and runs
-            reason = DUTY_PASSES if yields else NOT_PLANNED
+            reason = REPLACED if old["name"] in replaced else DUTY_PASSES if yields else NOT_PLANNED
             entries.append({"name": old["name"], "action": RETIRE, "reason": reason, "stops": yields})
     if nginx_files is not None:
         nginx = {"name": NGINX, "stops": False, **_nginx(nginx_files, seen)}
@@ -163,7 +166,7 @@ def _release(wanted: str, installed: str) -> str:
 
 
 def _target(plan: dict[str, Any], states: list[dict[str, Any]], seen: dict[str, Any]) -> list[dict[str, Any]]:
-    target = f"{plan['service']}.target"
+    target = plan["settings"]["target"]
     workers = [state for state in states if state["name"] != "main"]
     if not workers or seen["units"].get(target, {}).get("UnitFileState") == "enabled":
         return []

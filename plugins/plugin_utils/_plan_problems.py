@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..module_utils import _worker_types
+from ._before import VARIABLES, listeners_that_stay
 from ._words import integer, shown
 
 LOOPBACK = "127.0.0.1"
@@ -106,16 +107,13 @@ def _taken(plan: dict[str, Any]) -> Iterator[tuple[str, int, str, str, int]]:
         yield plan["postgresql"]["host"], settings["postgresql_port"], "PostgreSQL", "synapse_postgresql_port", -1
     if plan["redis"]["host"] and plan["redis"]["clients"]:
         yield plan["redis"]["host"], settings["redis_port"], "Redis", "synapse_redis_port", -1
-    variables = {
-        "listen": "synapse_main_port",
-        "replication": "synapse_main_replication_port",
-        "metrics": "synapse_main_metrics_port",
-    }
+    for index, port in listeners_that_stay(plan):
+        yield plan["main"]["host"], port, "the main process", f"synapse_main_listeners[{index}]", -1
     for process in [plan["main"], *plan["workers"]]:
         for kind in ("listen", "replication", "metrics"):
             if process[kind] and "port" in process[kind]:
                 row = process["row"]
-                where = variables[kind] if row < 0 else f"synapse_workers[{row}]"
+                where = VARIABLES[kind] if row < 0 else f"synapse_workers[{row}]"
                 yield process["host"], process[kind]["port"], f"{process['name']} ({kind})", where, row
 
 

@@ -66,3 +66,14 @@ def test_files_are_told_as_they_are_now(tmp_path: Path) -> None:
     }
     manifest.write_text(json.dumps([]))
     assert call("processes_info", memory=str(tmp_path / "no"), manifests=[str(manifest)])["written"][str(manifest)]["files"] == {}
+
+
+def test_units_that_were_switched_off_are_told_as_they_were_first(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path / "processes"))
+    on, off = {"ActiveState": "active", "UnitFileState": "enabled"}, {"ActiveState": "inactive", "UnitFileState": "disabled"}
+    memory.remember_replaced({"old-1.service": on})
+    memory.remember_replaced({"old-1.service": off, "old-2.service": off})
+    assert call("processes_info", memory=str(tmp_path / "processes"))["replaced"] == {
+        "old-1.service": {"active": True, "enabled": True},
+        "old-2.service": {"active": False, "enabled": False},
+    }
