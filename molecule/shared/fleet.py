@@ -153,10 +153,14 @@ class Fleet:
 
     # What is done
 
+    def attempt(self, playbook: str, inventory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook of ours, which may fail."""
+        command = ["ansible-playbook", f"--inventory={inventory}", f"synapse.workers.{playbook}", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
+
     def play(self, playbook: str, inventory: Path, *options: str) -> dict[str, dict[str, int]]:
         """Run a playbook of ours; host → the counts of Ansible's recap. Fails the test when the playbook fails."""
-        command = ["ansible-playbook", f"--inventory={inventory}", f"synapse.workers.{playbook}", *options]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
+        run = self.attempt(playbook, inventory, *options)
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         recap = run.stdout.split("PLAY RECAP", 1)[1]
         return {

@@ -144,6 +144,11 @@ plan:
       description: Number of requests that had not ended after O(drain) seconds.
       type: int
       returned: when there were any
+failed_processes:
+  description: Names of the processes that did not get ready.
+  returned: failure
+  type: list
+  elements: str
 """
 
 import time
@@ -179,6 +184,14 @@ Process = Dict[str, Any]
 
 # Twice a second is often enough for a process that takes a second and a half to start.
 PAUSE = 0.5
+
+
+class Unready(Failure):
+    """Processes that did not get ready: their names, and the words for the operator."""
+
+    def __init__(self, names: list[str], words: str) -> None:
+        Failure.__init__(self, words)
+        self.names = names
 
 
 class Run:
@@ -226,7 +239,9 @@ class Run:
         for wave in sorted(waves):
             if wave >= 0:
                 self.drain(waves[wave])
-            self.bring_up(waves[wave], "start" if wave == -1 else "restart")
+            # A start that is under way would be waited for, with what it began with.
+            under_way = any(self.units.get(process["unit"], {}).get("ActiveState") == "activating" for process in waves[wave])
+            self.bring_up(waves[wave], "start" if wave == -1 and not under_way else "restart")
         self.start_target()
 
     def bring_up(self, processes: list[Process], verb: str) -> None:
@@ -236,20 +251,21 @@ class Run:
         failures = self.unready(processes, self.memory.remember)
         if failures:
             process = failures[0][0]
-            raise Failure(
+            raise Unready(
+                [failed["name"] for failed, _missing in failures],
                 "{}.\nNothing after it was touched{}. Mend the cause and run again: what is done stays done.\n"
                 "The end of `journalctl -u {}`:\n{}".format(
                     self.words(failures),
                     ", and nginx sends it no requests" if self.params["drain"] else "",
                     process["unit"],
                     self.systemd.last_words(process["unit"]),
-                )
+                ),
             )
 
     def ready(self) -> None:
         failures = self.unready(self.chosen())
         if failures:
-            raise Failure(f"{self.words(failures)}.")
+            raise Unready([process["name"] for process, _missing in failures], f"{self.words(failures)}.")
 
     def unready(self, processes: list[Process], then: Callable[[Process], None] | None = None) -> list[tuple[Process, str]]:
         """Waits for all; those that did not get ready in time, with what they lacked. ``then`` is called for the others."""
@@ -387,7 +403,7 @@ def main() -> None:
     try:
         getattr(run, module.params["state"])()
     except Failure as error:
-        module.fail_json(msg=str(error), plan=run.plan)
+        module.fail_json(msg=str(error), plan=run.plan, failed_processes=getattr(error, "names", []))
     module.exit_json(changed=any(entry["action"] != KEEP for entry in run.plan), plan=run.plan)
 
 

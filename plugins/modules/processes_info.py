@@ -24,6 +24,10 @@ options:
   version_of:
     description: Folder of the virtual environment whose release is told.
     type: path
+  venv:
+    description:
+      - Virtual environment, or link to one, beside which those of single releases lie, as C(VENV-RELEASE). They are told.
+    type: path
   secrets:
     description: Folder of the secrets. What they hold is not looked at.
     type: path
@@ -73,6 +77,14 @@ release:
   description: Release of Synapse in O(version_of), empty when there is none.
   returned: always
   type: str
+venvs:
+  description: For each virtual environment that is no link its release of Synapse.
+  returned: always
+  type: dict
+venv_link:
+  description: Where O(venv) leads to; empty when it is no link.
+  returned: always
+  type: str
 stamp:
   description: A text that is another one after a file in O(secrets) was replaced.
   returned: always
@@ -94,6 +106,7 @@ settled:
 
 import hashlib
 import json
+import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -102,6 +115,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_host impo
     Systemd,
     installed_release,
     stamp_of,
+    venvs_of_releases,
 )
 from ansible_collections.synapse.workers.plugins.module_utils._run_lock import RunLock
 from ansible_collections.synapse.workers.plugins.module_utils._settled import UNIT_PROPERTIES, Settled, units_of, whole
@@ -138,6 +152,7 @@ def main() -> None:
             "units": {"type": "list", "elements": "str", "default": []},
             "memory": {"type": "path", "required": True},
             "version_of": {"type": "path"},
+            "venv": {"type": "path"},
             # A folder's name is no secret.
             "secrets": {"type": "path", "no_log": False},
             "manifests": {"type": "list", "elements": "path", "default": []},
@@ -156,6 +171,8 @@ def main() -> None:
         units=units,
         remembered={name: memory.recall(name) for name in memory},
         release=installed_release(params["version_of"]) if params["version_of"] else "",
+        venvs=venvs_of_releases(params["venv"]) if params["venv"] else {},
+        venv_link=os.path.realpath(params["venv"]) if params["venv"] and os.path.islink(params["venv"]) else "",
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
         last_run=RunLock(params["run"]).last().get("id", "") if params["run"] else "",

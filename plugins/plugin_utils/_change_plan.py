@@ -125,8 +125,8 @@ def change_plan(
 
     Returns:
         A list of ``name``, ``action`` (one of those of ``_process_changes``), ``reason``, ``stops`` (whether it stops before anything
-        starts); of a process that runs also ``release`` (what it runs), ``upgraded`` (whether that changes) and ``serves`` (the pools
-        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``.
+        starts); of a process that runs also ``release`` (what it runs), ``becomes`` (what it will), ``upgraded`` (whether they differ) and
+        ``serves`` (the pools it has been asked in; None when nobody remembers); of nginx also ``rolled_back``.
     """
     entries: list[dict[str, Any]] = []
     wanted = _release(release, seen["release"])
@@ -141,7 +141,8 @@ def change_plan(
         entry = {"name": name, "action": action, "reason": reason, "stops": action == STOP_START}
         if action != START:
             before = remembered.get("parts", {}).get(RELEASE, "")
-            entry.update(release=before, upgraded=before not in ("", wanted), serves=remembered.get("serves"))
+            upgraded = before not in ("", wanted)
+            entry.update(release=before, becomes=wanted, upgraded=upgraded, serves=remembered.get("serves"))
         entries.append(entry)
     if only is None:
         entries += _target(plan, states, seen)

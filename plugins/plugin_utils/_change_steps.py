@@ -15,6 +15,7 @@ from typing import Any
 
 from ..module_utils._process_changes import ENABLE, RESTART, START, STOP_START
 from ..module_utils._worker_types import BY_NAME, parse_version
+from ._upgrade import version_number
 
 # Why nginx sees another topology than the plan's: remembered beside its files, and told by the next run.
 LEFT_OUT = "a run ended while workers got no requests"
@@ -24,7 +25,8 @@ ROLLED_BACK = "rolled back: the main process takes what it can"
 def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The steps from the processes that run to those that are planned; what has to stop together has been stopped.
 
-    The main process first: workers of a new release may ask it for something new, it asks nothing of them. Then what does not
+    The main process first: workers of a new release may ask it for something new, it asks nothing of them; hence last on the way
+    back to an older release. Then what does not
     run, which takes nobody's capacity away. Then, of what runs, the workers that others can stand in for, in waves that leave
     each pool the larger half of its members, or the main process; and at last, one by one, those that nobody can stand in for.
 
@@ -43,9 +45,15 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
     everyone = [topology["main"], *topology["workers"]]
     steps = []
     main = _action(entries, "main")
-    if main in (START, STOP_START, RESTART):
-        # What has stopped is missed already.
-        steps.append(_step("the main process", [topology["main"]], unserved=["main"] if main == RESTART else []))
+    # What has stopped is missed already.
+    of_main = _step("the main process", [topology["main"]], unserved=["main"] if main == RESTART else [])
+    last = (
+        main == RESTART
+        and entries["main"].get("upgraded")
+        and version_number(entries["main"]["becomes"]) < version_number(entries["main"]["release"])
+    )
+    if main in (START, STOP_START, RESTART) and not last:
+        steps.append(of_main)
     starting = [process for process in everyone if _action(entries, process["name"]) in (START, STOP_START, ENABLE)]
     starting = [process for process in starting if process["name"] != "main" or main == ENABLE]
     targets = [host for host, plan in plans.items() if any(entry["name"].endswith(".target") for entry in plan)]
@@ -53,7 +61,12 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
         steps.append(_step("what does not run", starting))
         for host in targets:
             steps[-1]["processes"].setdefault(host, [])
-    return [*steps, *_restarts(topology, entries, _older_version(topology["version"], entries))]
+    version = _older_version(topology["version"], entries)
+    steps += _restarts(topology, entries, version)
+    if last:
+        # The workers that restarted last shall answer again by then: without them main would be asked.
+        steps.append({**of_main, "turn": bool(steps and steps[-1]["out"]), "version": version})
+    return steps
 
 
 def _restarts(topology: dict[str, Any], entries: dict[str, dict[str, Any]], version: str) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..module_utils._process_changes import ENABLE, KEEP, NOT_RUNNING, RELOAD, RESTART, RETIRE, START, STOP, STOP_START
+from ..module_utils._process_changes import ENABLE, KEEP, NEW, NOT_RUNNING, RELOAD, RESTART, RETIRE, START, STOP, STOP_START
 from ._change_plan import NGINX
 from ._change_steps import change_steps
 
@@ -193,16 +193,18 @@ def chosen_processes(topology: dict[str, Any], only: list[str] | str = "", main:
     return [process["name"] for process in processes if process["name"] in chosen]
 
 
-def not_rolled_out(plans: Plans) -> list[str]:
+def not_rolled_out(plans: Plans, members_only: bool = False) -> list[str]:
     """What of the plan is not on the hosts yet, one sentence each; that a process is not running, or that traffic is rolled
     back, is no matter of the plan.
 
     Args:
         plans: inventory name → what ``change_plan`` returns for that host.
+        members_only: tell only which processes are new, or no longer planned.
     """
     return [
         f"{entry['name']} on {host}: {entry['reason']}"
         for host, entries in plans.items()
         for entry in entries
         if entry["action"] not in (KEEP, ENABLE) and entry["reason"] != NOT_RUNNING and not entry.get("rolled_back")
+        if not members_only or entry["action"] == RETIRE or entry["reason"] == NEW
     ]

@@ -125,6 +125,24 @@ def test_until_all_have_restarted_the_routes_of_the_older_release_hold() -> None
     assert [step["in_table_order"] for step in found] == [False, True, True]
 
 
+def test_on_the_way_back_the_main_process_comes_last() -> None:
+    names = ("main", "synchrotron_1", "synchrotron_2", "client_reader_1", "typing_1")
+
+    def all_from(release: str, becomes: str) -> dict[str, Any]:
+        return {name: {"release": release, "becomes": becomes, "upgraded": True} for name in names}
+
+    more = all_from("1.163.2", "1.142.0")
+    rows = [{"type": "synchrotron", "count": 2}, {"type": "client_reader"}]
+    found = steps(*rows, **more)
+    assert [step["label"] for step in found] == ["wave 1 of 2", "wave 2 of 2", "the main process"]
+    # Whom nginx did not ask in the last wave it asks again by then: main stands in for nobody while it restarts itself.
+    assert (found[-1]["turn"], found[-1]["out"], found[-1]["unserved"]) == (True, {}, ["main"])
+    found = steps(*rows, {"type": "typing"}, **more)
+    assert [step["label"] for step in found] == ["wave 1 of 2", "wave 2 of 2", "typing-1", "the main process"]
+    assert not found[-1]["turn"]
+    assert steps(*rows, **all_from("1.142.0", "1.163.2"))[0]["label"] == "the main process"
+
+
 @given(lists_of_rows(), st.data())
 def test_no_pool_is_ever_without_somebody_to_ask(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     topology = good_plan(*rows)
