@@ -44,18 +44,27 @@ def outcome(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig
 
 
 @pytest.fixture(scope="session")
-def load(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Load]:
+def size() -> Size:
+    """Of the load. Half the pace is much for two cores that run the server, the load and Ansible."""
+    return Size(pace=0.5)
+
+
+@pytest.fixture(scope="session")
+def load(fleet: Fleet, size: Size, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Load]:
     """Hundreds of long-polls and whatever else users do, from the first test that asks for it until the last one is over.
 
-    The account is printed, and kept in ``.cache/load/<scenario>.*`` with what nginx says of failures.
+    The account is printed, and kept in ``.cache/load/<scenario>.*`` with what nginx and Ansible logged meanwhile.
     """
     scenario = fleet.inventory.parent.name
-    load = fleet.load(tmp_path_factory.mktemp("load"), Size())
+    kept = ROOT / ".cache/load" / scenario
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.with_suffix(".ansible.log").unlink(missing_ok=True)
+    fleet.environment["ANSIBLE_LOG_PATH"] = str(kept.with_suffix(".ansible.log"))
+    load = fleet.load(tmp_path_factory.mktemp("load"), size)
     try:
         with load:
             yield load
     finally:
-        kept = ROOT / ".cache/load" / scenario
         load.write(kept, f"{scenario}: {load.size.polls} long-polls, {machine()}")
         kept.with_suffix(".nginx.log").write_text(
             "\n".join(fleet.output(host, "cat /var/log/nginx/error.log /var/log/nginx/*.access.log") for host in fleet.edges)

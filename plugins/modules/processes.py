@@ -83,6 +83,21 @@ options:
     type: str
     choices: [started, stopped_together, retired, ready]
     default: started
+  revival:
+    description:
+      - With O(state=stopped_together), systemd starts by itself what is planned and does not run, should this run not come to it.
+        A run that is killed then leaves a server that answers.
+      - With O(state=started), that is called off as soon as all planned processes run.
+    type: dict
+    suboptions:
+      unit:
+        description: Name of the timer and of the service that do it, without a suffix.
+        type: str
+        required: true
+      after:
+        description: Seconds from O(state=stopped_together), or from the last O(state=started), until then.
+        type: int
+        default: 60
   only:
     description: With O(state=started) or O(state=ready), leave other processes as they are. Names.
     type: list
@@ -159,6 +174,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_changes i
     NOT_PLANNED,
     RESTART,
     RETIRE,
+    RUNNING,
     START,
     STOP,
     STOP_START,
@@ -223,11 +239,16 @@ class Run:
         if self.module.check_mode:
             return
         self.reload_daemon()
+        if self.params["revival"] and self.revival_is_prepared():
+            # This run goes on: what it has yet to start shall not be started under its hands.
+            self.prepare_revival([])
         for wave in sorted(waves):
             if wave >= 0:
                 self.drain(waves[wave])
             self.bring_up(waves[wave], "start" if wave == -1 else "restart")
         self.start_target()
+        if waves and self.params["revival"]:
+            self.call_off()
 
     def bring_up(self, processes: list[Process], verb: str) -> None:
         units = [process["unit"] for process in processes]
@@ -329,8 +350,41 @@ class Run:
             if process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
                 units.append(process["unit"])
                 self.note(process, STOP, DUTY_PASSES)
-        if units and not self.module.check_mode:
+        if self.module.check_mode:
+            return
+        if self.params["revival"]:
+            self.prepare_revival(units)
+        if units:
             self.systemd.run("stop", *units)
+
+    def prepare_revival(self, stopping: list[str]) -> None:
+        """Let systemd start what is planned and will not run, some time from now; before anything stops."""
+        missing = [
+            process["unit"]
+            for process in self.processes
+            if process["unit"] in stopping or self.units.get(process["unit"], {}).get("ActiveState") not in RUNNING
+        ]
+        if not missing:
+            return
+        revival = self.params["revival"]
+        self.systemd.run("stop", revival["unit"] + ".timer", check=False)
+        self.reload_daemon()
+        systemctl = self.module.get_bin_path("systemctl", required=True)
+        command = ["systemd-run", "--quiet", "--collect", "--unit=" + revival["unit"], "--on-active={}".format(revival["after"])]
+        command.append("--timer-property=AccuracySec=1s")
+        code, out, err = self.module.run_command([*command, systemctl, "start", "--no-block", *missing])
+        if code:
+            raise Failure(f"systemd-run: {err.strip() or out.strip()}")
+
+    def revival_is_prepared(self) -> bool:
+        timer = self.params["revival"]["unit"] + ".timer"
+        return self.systemd.show([timer]).get(timer, {}).get("ActiveState") == "active"
+
+    def call_off(self) -> None:
+        """The revival, once there is nothing to revive."""
+        units = self.systemd.show([process["unit"] for process in self.processes])
+        if all(unit.get("ActiveState") in RUNNING for unit in units.values()) and self.revival_is_prepared():
+            self.systemd.run("stop", self.params["revival"]["unit"] + ".timer")
 
     def old_processes(self) -> list[Process]:
         return old_processes(
@@ -376,6 +430,10 @@ def main() -> None:
             # A folder's name is no secret.
             "secrets": {"type": "path", "no_log": False},
             "state": {"type": "str", "choices": ["started", "stopped_together", "retired", "ready"], "default": "started"},
+            "revival": {
+                "type": "dict",
+                "options": {"unit": {"type": "str", "required": True}, "after": {"type": "int", "default": 60}},
+            },
             "only": {"type": "list", "elements": "str"},
             "forced": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 120},
