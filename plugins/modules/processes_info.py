@@ -42,6 +42,38 @@ options:
     description: The parts that are asked about, and where they leave something, as for that module.
     type: dict
     default: {}
+  budget:
+    description: What is asked of the host besides, for the question whether it can hold the plan. Nothing is without it.
+    type: dict
+    suboptions:
+      address:
+        description: Address at which processes shall listen.
+        type: str
+        required: true
+      service:
+        description: Name of the service, whose processes' memory is told.
+        type: str
+        required: true
+      postgresql_port:
+        description: Port of a PostgreSQL on this host that its administrator may be asked of; 0 for none.
+        type: int
+        default: 0
+      database_name:
+        description: Name of the homeserver's database there.
+        type: str
+        default: synapse
+      database:
+        description:
+          - The setting C(database) of Synapse as JSON, when its server is another one; V({}) for what the files in O(budget.settings_dir) say.
+          - The server is asked as Synapse would be, by its own Python and its own user. Empty asks nobody.
+        type: str
+        default: ''
+      settings_dir:
+        description: Folder of Synapse's settings.
+        type: path
+      user:
+        description: System account of Synapse.
+        type: str
 attributes:
   check_mode:
     support: full
@@ -86,6 +118,14 @@ last_run:
   description: C(id) of the run that was here last, or is here; empty when there was none.
   returned: always
   type: str
+host:
+  description:
+    - With O(budget) C(cores), C(memory) (MB C(total), C(available), C(swap)), C(used_mb) of each unit of the service, C(listeners) (C(address),
+      empty for all, C(port), C(program), C(unit)), C(address_here), C(nginx) (C(connections), C(files)), C(postgresql)
+      (C(max_connections), C(reserved), C(others), C(connected), and C(pool) where Synapse's settings were asked).
+    - C(nginx) and C(postgresql) are null where there is none, or none that could be asked.
+  returned: always
+  type: dict
 settled:
   description: What those of O(parts) were given that are as they were left.
   returned: always
@@ -94,9 +134,11 @@ settled:
 
 import hashlib
 import json
+import re
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.synapse.workers.plugins.module_utils import _host_facts, _postgresql_facts
 from ansible_collections.synapse.workers.plugins.module_utils._process_host import (
     Memory,
     Systemd,
@@ -132,6 +174,25 @@ def written(manifest: str) -> Dict[str, Any]:
     }
 
 
+def budget(module: AnsibleModule, wanted: Dict[str, Any], venv: str) -> Dict[str, Any]:
+    """What the host has to give, and who takes of it now."""
+    programs = _host_facts.Programs()
+    postgresql = None
+    if wanted["postgresql_port"]:
+        postgresql = _postgresql_facts.ours(module, wanted["postgresql_port"], wanted["database_name"])
+    elif wanted["database"]:
+        postgresql = _postgresql_facts.theirs(module, venv, wanted["user"], wanted["database"], wanted["settings_dir"])
+    return {
+        "cores": _host_facts.cores(),
+        "memory": _host_facts.memory(),
+        "used_mb": programs.memory_of(rf"{re.escape(wanted['service'])}(-worker@.*)?\.service$"),
+        "listeners": programs.listeners(),
+        "address_here": _host_facts.has_address(wanted["address"]),
+        "nginx": _host_facts.nginx_limits(),
+        "postgresql": postgresql,
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -143,6 +204,19 @@ def main() -> None:
             "manifests": {"type": "list", "elements": "path", "default": []},
             "settled": {"type": "path"},
             "run": {"type": "path"},
+            "budget": {
+                "type": "dict",
+                "options": {
+                    "address": {"type": "str", "required": True},
+                    "service": {"type": "str", "required": True},
+                    "postgresql_port": {"type": "int", "default": 0},
+                    "database_name": {"type": "str", "default": "synapse"},
+                    # There may be a password in it.
+                    "database": {"type": "str", "default": "", "no_log": True},
+                    "settings_dir": {"type": "path"},
+                    "user": {"type": "str"},
+                },
+            },
             "parts": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -159,6 +233,7 @@ def main() -> None:
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
         last_run=RunLock(params["run"]).last().get("id", "") if params["run"] else "",
+        host=budget(module, params["budget"], params["version_of"] or "") if params["budget"] else {},
         settled=Settled(params["settled"]).wishes(parts, units) if parts else {},
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..module_utils import _worker_types
 from ._words import integer, shown
@@ -38,10 +38,9 @@ def plan_problems(plan: dict[str, Any]) -> list[str]:
     ]
 
 
-def connections_needed(plan: dict[str, Any]) -> int:
-    """Connections that PostgreSQL has to allow: each process opens one more than its pool while it starts."""
-    processes = len(plan["workers"]) + 1
-    return processes * (integer(plan["settings"]["database_pool_max"]) or 0) + processes + RESERVED_CONNECTIONS
+def connections_of(processes: int, pool: int) -> int:
+    """Connections that processes open at most: each one more than its pool while it starts."""
+    return processes * (pool + 1)
 
 
 def _hosts_in_use(plan: dict[str, Any]) -> list[str]:
@@ -95,54 +94,64 @@ def _names(plan: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _taken(plan: dict[str, Any]) -> Iterator[tuple[str, int, str, str, int]]:
-    """Every port of the plan: host, port, what for in words, which variable or row it comes from, and the row or -1."""
+class Port(NamedTuple):
+    """A TCP port that the plan wants."""
+
+    host: str
+    port: int
+    address: str
+    """Where on the host; '' for all of its addresses."""
+    what: str
+    where: str
+    """Row or variable that says so."""
+    row: int
+    """Number of the row; -1 for none."""
+
+
+def _taken(plan: dict[str, Any]) -> Iterator[Port]:
+    """Every port of the plan."""
     settings = plan["settings"]
     for host in plan["nginx_hosts"]:
         for key in ("nginx_listen_http", "nginx_listen_https", "nginx_status_port"):
-            if key in settings and (key == "nginx_status_port" or (settings.get("nginx_site") and _listens(settings, key))):
-                yield host, settings[key], "nginx", f"synapse_{key}", -1
-    if plan["postgresql"]["host"]:
-        yield plan["postgresql"]["host"], settings["postgresql_port"], "PostgreSQL", "synapse_postgresql_port", -1
-    if plan["redis"]["host"] and plan["redis"]["clients"]:
-        yield plan["redis"]["host"], settings["redis_port"], "Redis", "synapse_redis_port", -1
-    variables = {
-        "listen": "synapse_main_port",
-        "replication": "synapse_main_replication_port",
-        "metrics": "synapse_main_metrics_port",
-    }
+            is_status = key == "nginx_status_port"
+            if key in settings and (is_status or (settings.get("nginx_site") and _listens(settings, key))):
+                yield Port(host, integer(settings[key]) or 0, LOOPBACK if is_status else "", "nginx", f"synapse_{key}", -1)
+    for name, part, everywhere in (("PostgreSQL", "postgresql", True), ("Redis", "redis", bool(plan["redis"]["clients"]))):
+        host = plan[part]["host"]
+        if host and everywhere:
+            address = plan["hosts"].get(host, {}).get("address", "")
+            yield Port(host, integer(settings[f"{part}_port"]) or 0, address, name, f"synapse_{part}_port", -1)
+    variables = {"listen": "synapse_main_port", "replication": "synapse_main_replication_port", "metrics": "synapse_main_metrics_port"}
     for process in [plan["main"], *plan["workers"]]:
         for kind in ("listen", "replication", "metrics"):
             if process[kind] and "port" in process[kind]:
-                row = process["row"]
+                row, at = process["row"], process[kind]
                 where = variables[kind] if row < 0 else f"synapse_workers[{row}]"
-                yield process["host"], process[kind]["port"], f"{process['name']} ({kind})", where, row
+                yield Port(process["host"], integer(at["port"]) or 0, at["address"], f"{kind} of {process['name']}", where, row)
 
 
 def _listens(settings: dict[str, Any], key: str) -> bool:
     return key == "nginx_listen_http" or bool(settings.get("tls_certificate_path"))
 
 
-def planned_ports(plan: dict[str, Any], host: str) -> dict[int, str]:
-    """Every TCP port that the plan wants on ``host``, and for what."""
-    return {integer(port) or 0: what for where, port, what, _, _ in _taken(plan) if where == host}
+def planned_ports(plan: dict[str, Any], host: str) -> dict[int, Port]:
+    """Every TCP port that the plan wants on ``host``."""
+    return {one.port: one for one in _taken(plan) if one.host == host}
 
 
 def _ports(plan: dict[str, Any]) -> Iterator[str]:
-    seen: dict[tuple[str, Any], tuple[str, str]] = {}
-    for host, port, what, where, row in _taken(plan):
-        other, other_where = seen.setdefault((host, integer(port)), (what, where))
+    seen: dict[tuple[str, int], Port] = {}
+    for one in _taken(plan):
+        other = seen.setdefault((one.host, one.port), one)
         # Two rows that make a worker of one name are reported as such; their ports clash as a matter of course.
-        if (other, other_where) == (what, where) or (row >= 0 and other == what):
+        if other is one or other.what == one.what:
             continue
-        if row >= 0:
-            kind = what.partition(" (")
-            yield (
-                f"{where}: port {port} ({kind[2].rstrip(')')} of {kind[0]}) on {host} is taken by {other}; "
-                f"give the row a `port` of its own"
-            )
-        else:
-            yield f"{where}: port {port} ({what}) on {host} is taken by {other} ({other_where}); choose another"
+        yield f"{one.where}: port {one.port} ({one.what}) on {one.host} is taken by {other.what} ({other.where}); {way_out(one)}"
+
+
+def way_out(port: Port) -> str:
+    """What to do about a port that is taken."""
+    return "give the row a `port` of its own" if port.row >= 0 else "choose another"
 
 
 def _media(plan: dict[str, Any]) -> Iterator[str]:
@@ -182,7 +191,8 @@ def _connections(plan: dict[str, Any]) -> Iterator[str]:
     if not settings.get("postgresql_host"):
         return
     processes = len(plan["workers"]) + 1
-    needed, allowed = connections_needed(plan), integer(settings["postgresql_max_connections"]) or 0
+    needed = connections_of(processes, integer(settings["database_pool_max"]) or 0) + RESERVED_CONNECTIONS
+    allowed = integer(settings["postgresql_max_connections"]) or 0
     if needed > allowed:
         pool = (allowed - RESERVED_CONNECTIONS) // processes - 1
         lower = f"lower synapse_database_pool_max to {pool}" if pool > 0 else "plan fewer workers"

@@ -170,10 +170,11 @@ def _shapes(settings: dict[str, Any]) -> Iterator[str]:
     for variable, (key, is_right, words) in _SHAPES.items():
         if key in settings and not is_right(settings[key]):
             yield f"{variable}: {shown(settings[key])}; {words}"
-    networks = settings.get("nginx_admin_allowed_from") or []
-    for network in networks if isinstance(networks, list) else [networks]:
-        if not isinstance(network, str) or not _is(lambda text: ipaddress.ip_network(text, strict=False), network):
-            yield f"synapse_nginx_admin_allowed_from: {shown(network)} is no network; write it like '10.0.0.0/8'"
+    for key in ("nginx_admin_allowed_from", "firewall_allowed_from"):
+        networks = settings.get(key) or []
+        for network in networks if isinstance(networks, list) else [networks]:
+            if not isinstance(network, str) or not _is(lambda text: ipaddress.ip_network(text, strict=False), network):
+                yield f"synapse_{key}: {shown(network)} is no network; write it like '10.0.0.0/8'"
     for variable in settings.get("odd_secrets") or []:
         yield (
             f"{variable}: holds a blank, a quote or a sign that is not ASCII, which the programs it is for would each read in "

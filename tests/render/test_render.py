@@ -99,6 +99,28 @@ def test_nginx_accepts_the_site_and_the_snippets(site: str, tmp_path: Path) -> N
     assert (etc / "sites-enabled").exists() == (site == "true")
 
 
+def test_units_are_locked_in_by_systemds_own_score(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    assert program, "systemd-analyze is not installed; it comes with systemd"
+    # The Debian package has a unit of its own for main, which gets a drop-in only.
+    folder = rendered("four_hosts", tmp_path / "out", "-e", "synapse_firewall=true synapse_install_method=pip")
+    units = sorted(folder.glob("*/etc/systemd/system/*.service"))
+    assert {path.name for path in units} == {"matrix-synapse.service", "matrix-synapse-firewall.service", "matrix-synapse-worker@.service"}
+    # What the sandbox is worth: the same without it.
+    worker = next(path for path in units if path.name == "matrix-synapse-worker@.service").read_text()
+    common = tmp_path / "common.service"
+    common.write_text("[Service]\n" + "".join(f"{line}\n" for line in worker.splitlines() if line.startswith(("User=", "ExecStart="))))
+    scores = {}
+    for unit in [common, *units]:
+        command: list[str | Path] = [program, "security", "--offline=true", "--no-pager", unit]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = re.search(r"exposure level for \S+: ([0-9.]+)", ended.stdout)
+        assert found, ended.stdout + ended.stderr
+        scores[str(unit)] = float(found[1])
+    assert scores.pop(str(common)) > 8
+    assert [name for name, score in scores.items() if score > 2.0] == []
+
+
 def test_rendering_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     first = texts(rendered("four_hosts", tmp_path / "first"))
     second = texts(rendered("four_hosts", tmp_path / "second"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.synapse.workers.plugins.module_utils._host_facts import nginx_limits
 from ansible_collections.synapse.workers.plugins.module_utils._process_host import Memory
 
 from .calls import call
@@ -66,3 +68,27 @@ def test_files_are_told_as_they_are_now(tmp_path: Path) -> None:
     }
     manifest.write_text(json.dumps([]))
     assert call("processes_info", memory=str(tmp_path / "no"), manifests=[str(manifest)])["written"][str(manifest)]["files"] == {}
+
+
+def test_the_host_tells_what_it_has_and_who_listens(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as link, socket.create_server(("::", 0), family=socket.AF_INET6) as everywhere:
+        host = call("processes_info", memory=str(tmp_path), budget={"address": "127.0.0.1", "service": "matrix-synapse"})["host"]
+        listeners = {one["port"]: one for one in host["listeners"]}
+        mine = listeners[link.getsockname()[1]]
+        assert (mine["address"], mine["program"]) == ("127.0.0.1", Path("/proc/self/comm").read_text().strip())
+        assert listeners[everywhere.getsockname()[1]]["address"] == ""
+    assert host["address_here"]
+    assert host["cores"] >= 1
+    assert host["memory"]["total"] >= host["memory"]["available"] > 0
+    assert host["postgresql"] is None
+
+
+def test_an_address_that_no_interface_has_is_told(tmp_path: Path) -> None:
+    budget = {"address": "192.0.2.1", "service": "matrix-synapse"}
+    assert not call("processes_info", memory=str(tmp_path), budget=budget)["host"]["address_here"]
+
+
+def test_limits_of_nginx_are_read_without_its_comments(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("worker_rlimit_nofile 9000;\nevents {\n  worker_connections 768;\n  # worker_connections 1;\n}\n")
+    assert nginx_limits(str(tmp_path), str(tmp_path / "no.pid")) == {"connections": 768, "files": 9000}
+    assert nginx_limits(str(tmp_path / "no")) is None

@@ -106,12 +106,12 @@ def test_what_is_right_is_taken(case: str) -> None:
 TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "main and nginx at one port": (
         {"main_port": 80},
-        ["synapse_main_port: port 80 (main (listen)) on app1 is taken by nginx (synapse_nginx_listen_http); choose another"],
+        ["synapse_main_port: port 80 (listen of main) on app1 is taken by nginx (synapse_nginx_listen_http); choose another"],
     ),
     "PostgreSQL at the port of replication": (
         {"postgresql_port": 9093},
         [
-            "synapse_main_replication_port: port 9093 (main (replication)) on app1 is taken by PostgreSQL (synapse_postgresql_port); "
+            "synapse_main_replication_port: port 9093 (replication of main) on app1 is taken by PostgreSQL (synapse_postgresql_port); "
             "choose another"
         ],
     ),

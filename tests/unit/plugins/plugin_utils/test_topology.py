@@ -263,9 +263,9 @@ REFUSED: dict[str, tuple[list[Any], list[str]]] = {
     "port taken": (
         [{"type": "synchrotron", "port": 11300}, {"type": "client_reader"}],
         [
-            "synapse_workers[1]: port 11300 (listen of client_reader-1) on app1 is taken by synchrotron-1 (listen); "
+            "synapse_workers[1]: port 11300 (listen of client_reader-1) on app1 is taken by listen of synchrotron-1 (synapse_workers[0]); "
             "give the row a `port` of its own",
-            "synapse_workers[1]: port 21300 (metrics of client_reader-1) on app1 is taken by synchrotron-1 (metrics); "
+            "synapse_workers[1]: port 21300 (metrics of client_reader-1) on app1 is taken by metrics of synchrotron-1 (synapse_workers[0]); "
             "give the row a `port` of its own",
         ],
     ),
