@@ -10,7 +10,6 @@ import json
 from typing import Any
 
 OURS = 'instance="$instance"'
-LIMIT = 0.8  # as plugin_utils/_status.py has it
 
 # title, what it says, unit, width of 24, [(expression, legend)]
 Panel = tuple[str, str, str, int, list[tuple[str, str]]]
@@ -120,8 +119,8 @@ PANELS: dict[str, list[Panel]] = {
 }
 
 
-def dashboard() -> str:
-    """The dashboard, as Grafana imports it."""
+def dashboard(limit: float) -> str:
+    """The dashboard, as Grafana imports it. ``limit``: share of a core from which on a process is near what it can do."""
     source = {"type": "prometheus", "uid": "${datasource}"}
     panels: list[dict[str, Any]] = []
     y = 0
@@ -138,7 +137,7 @@ def dashboard() -> str:
                     "description": words,
                     "datasource": source,
                     "gridPos": _place(x, y, width, 8),
-                    "fieldConfig": {"defaults": _field(unit), "overrides": []},
+                    "fieldConfig": {"defaults": _field(unit, limit), "overrides": []},
                     "options": {
                         "legend": {"displayMode": "table", "placement": "right", "calcs": ["mean", "max"], "showLegend": True},
                         "tooltip": {"mode": "multi", "sort": "desc"},
@@ -189,10 +188,10 @@ def _place(x: int, y: int, width: int, height: int) -> dict[str, int]:
     return {"x": x, "y": y, "w": width, "h": height}
 
 
-def _field(unit: str) -> dict[str, Any]:
+def _field(unit: str, limit: float) -> dict[str, Any]:
     field: dict[str, Any] = {"unit": unit, "min": 0, "custom": {"lineWidth": 1, "fillOpacity": 8, "showPoints": "never"}}
     if unit == "percentunit":
         field["max"] = 1
-        field["thresholds"] = {"mode": "absolute", "steps": [{"color": "green", "value": None}, {"color": "red", "value": LIMIT}]}
+        field["thresholds"] = {"mode": "absolute", "steps": [{"color": "green", "value": None}, {"color": "red", "value": limit}]}
         field["custom"]["thresholdsStyle"] = {"mode": "line"}
     return field

@@ -36,10 +36,10 @@ KEEPS = {
 
 
 def load(name: str) -> ModuleType:
-    """A module of ``plugins/module_utils``, which need nothing of Ansible."""
+    """A module of ``plugins/``, out of those that need nothing of Ansible."""
     sys.path.insert(0, str(ROOT))
     try:
-        return importlib.import_module(f"plugins.module_utils.{name}")
+        return importlib.import_module(f"plugins.{name}")
     finally:
         sys.path.remove(str(ROOT))
 
@@ -257,12 +257,12 @@ def quoted(words: str) -> str:
 
 def everything() -> Iterator[tuple[str, str]]:
     """(path in the repository, text) of every file that is made."""
-    rows = load("_worker_types").TABLE
+    rows = load("module_utils._worker_types").TABLE
     for row in rows:
         yield from thin_role(row)
     yield "docs/worker_types.md", worker_types(rows)
-    yield "roles/prometheus/files/grafana-dashboard.json", dashboard()
-    yield "docs/endpoints.md", endpoints(load("_endpoints"), rows)
+    yield "roles/prometheus/files/grafana-dashboard.json", dashboard(load("plugin_utils._status").NEAR_THE_LIMIT)
+    yield "docs/endpoints.md", endpoints(load("module_utils._endpoints"), rows)
     spec = yaml.safe_load((ROOT / "roles/synapse/meta/argument_specs.yml").read_text(encoding="utf-8"))
     yield "docs/variables.md", variables(spec["argument_specs"]["main"])
 
