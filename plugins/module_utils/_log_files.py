@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import lzma
 import os
 import re
@@ -16,10 +17,10 @@ import shutil
 import subprocess
 import zlib
 from contextlib import contextmanager
-from typing import IO, Any, Dict, Iterator, List, Sequence, Tuple
+from typing import IO, Dict, Iterator, List, Sequence, Tuple
 
-BLOCK = 1 << 17
-"""Bytes read at once: larger blocks leave the processor's cache and are slower."""
+BLOCK = 1 << 16
+"""Bytes read at once: larger blocks leave the processor's cache, and the allocator's, and are slower."""
 LONGEST_LINE = 1 << 20
 """A line longer than this is none: nginx refuses requests far shorter."""
 _PRINTABLE = bytes({*b"\t\n\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)})
@@ -114,7 +115,7 @@ def _unpacked(path: str, kind: str) -> Iterator[IO[bytes]]:
         with _zstd(path) as stream:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield stream
     else:
-        with open(path, "rb", buffering=0) as stream:
+        with open(path, "rb", buffering=BLOCK) as stream:
             yield stream
 
 
@@ -147,8 +148,8 @@ def _zstd(path: str) -> Iterator[IO[bytes]]:
             f"{path} is compressed by zstd, which this host cannot unpack; install the package zstd or python3-zstandard"
         ) from None
     try:
-        with open(path, "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-            yield stream
+        with open(path, "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as unpacked:
+            yield io.BufferedReader(unpacked)
     except zstandard.ZstdError as error:
         raise Unreadable(f"{path} is damaged, zstd says: {error}") from None
 
@@ -176,18 +177,11 @@ def _zstd_program(program: str, path: str) -> Iterator[IO[bytes]]:
 
 def blocks(stream: IO[bytes], path: str) -> Iterator[bytes]:
     """Blocks of whole lines. The last line may lack its end, as of a log that is being written."""
-    rest = b""
     while True:
-        block: Any = stream.read(BLOCK)
+        block = stream.read(BLOCK)
         if not block:
-            break
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield rest + block[:end]
-            rest = block[end:]
-        else:
-            rest += block
-            if len(rest) > LONGEST_LINE:
-                raise Unreadable(f"{path} is no log: a line of it is longer than a mebibyte")
-    if rest:
-        yield rest
+            return
+        rest = stream.readline(LONGEST_LINE)
+        if len(rest) == LONGEST_LINE:
+            raise Unreadable(f"{path} is no log: a line of it is longer than a mebibyte")
+        yield block + rest

@@ -57,9 +57,10 @@ class Format(NamedTuple):
     """Regular expression for a whole request in the hour that is being read; '' where there is none so simple. ``{stamp}`` is that
     hour as the log writes it, ``{unless}`` a look ahead from the query of a ``/sync``.
 
-    Groups: method, target, status, and unless ``plain`` worker and seconds. The first three are empty for what is by far the most of
-    a day, a ``/sync`` that waits for news and got it."""
-    plain: bool = True
+    Groups: method, target, status, and unless ``news`` is given worker and seconds, with the first three empty for ``news``."""
+    news: str = ""
+    """The same for what is by far the most of a day and needs no more than to be counted: a ``/sync`` that waited for news and
+    got an answer. '' where the log says more of it."""
     stamp: Callable[[str], str] = str
     """From an hour, ``2026-11-23T10``, to how the log writes it."""
     other_lines: bool = False
@@ -100,13 +101,12 @@ def _number(text: str) -> Optional[float]:
 _COMBINED = rb'.*?\[(\d\d/\w\w\w/\d{4}:\d\d:\d\d:\d\d) [+-]\d{4}\] "([A-Z]+) ([^ "]+)(?: HTTP/\d(?:\.\d)?)?" (\d\d\d) '
 _TAIL = r'[^"]*"[^"]*" "[^"]*" worker=([^ ]+) upstream="[^"]*" upstream_time="[^"]*" time=([\d.]+)'
 _OURS = _COMBINED + _TAIL.encode()
-# Each set of characters is of one that it must not be: those are the loops that `re` runs fastest.
-# A first `s` that begins `since=` tells that neither full_state nor another name with an s stands before it; `{unless}` is filled
-# in where it may stand behind. `" 200 ` ends the request: a number follows no other field.
-_QUICK = (
-    r'[^\[]*\[{stamp}:[^"]*"(?:GET /_matrix/client/(?:v3|r0)/sync\?{unless}[^s]*since=[^& ][^"]*" 200 '
-    r'|([A-Z]+) ([^ ]+) HTTP/\d\.\d" (\d\d\d) )'
-)
+# Quick to match: what has a fixed length is skipped, and each other set of characters is of one that it must not be, the loop that
+# `re` runs fastest. A first `s` that begins `since=` tells that neither full_state nor another name with an s stands before it;
+# `{unless}` is filled in where it may stand behind. `" 200 ` ends the request: a number follows no other field.
+_BEGIN = r"[^\[]*\[{stamp}:.{14}"
+_NEWS = r'GET /_matrix/client/(?:v3|r0)/sync\?{unless}[^s]*since=[^& ][^"]*" 200 '
+_ANY = r'([A-Z]+) ([^ ]+) HTTP/\d\.\d" (\d\d\d) '
 
 
 def _combined(pattern: bytes) -> Callable[[bytes], Optional[Request]]:
@@ -296,8 +296,10 @@ def _any_stamp(given: Any) -> str:
 
 # --- Which one ---------------------------------------------------------------------------------------------------------------
 
-OURS = Format("backend", "this collection's own format", _combined(_OURS), _QUICK + _TAIL, False, clf_hour)
-COMBINED = Format("combined", "combined, as nginx and Apache write it", _combined(_COMBINED), _QUICK, True, clf_hour)
+OURS = Format("backend", "this collection's own format", _combined(_OURS), f"{_BEGIN}(?:{_NEWS}|{_ANY}){_TAIL}", "", clf_hour)
+COMBINED = Format(
+    "combined", "combined, as nginx and Apache write it", _combined(_COMBINED), _BEGIN + _ANY, _BEGIN + _NEWS, clf_hour
+)
 SYNAPSE = Format("synapse", "Synapse's own log", _synapse, other_lines=True)
 NAMES = ("auto", "combined", "backend", "json", "synapse")
 """What an operator may ask for by name."""
