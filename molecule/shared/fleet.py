@@ -48,7 +48,9 @@ class Fleet:
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
             "ANSIBLE_PIPELINING": "1",
+            # molecule asks for colours, where nothing told it not to.
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
         }
 
     @cached_property

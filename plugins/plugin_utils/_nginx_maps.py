@@ -10,6 +10,7 @@ GNU General Public License v3.0+ (see LICENSE)
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..module_utils import _endpoints
@@ -206,8 +207,13 @@ def _keys(area: Area, row: Endpoint, deep: list[str]) -> list[str]:
 
 def _meet(key: str, other: str) -> bool:
     """Whether a call can have both keys."""
-    as_pattern = [re.escape(one).replace(re.escape(ANY), ".*") for one in (key, other)]
-    return bool(re.fullmatch(as_pattern[0], other) or re.fullmatch(as_pattern[1], key))
+    return bool(_as_pattern(key).fullmatch(other) or _as_pattern(other).fullmatch(key))
+
+
+@cache
+def _as_pattern(key: str) -> re.Pattern[str]:
+    """What a key means; every key meets every other one, so each is compiled once."""
+    return re.compile(re.escape(key).replace(re.escape(ANY), ".*"))
 
 
 def _default(keys: list[tuple[str, str]]) -> str:

@@ -1,6 +1,6 @@
 """Thousands of inventories by chance: each gives files that Synapse's parser and nginx accept, or a clean refusal.
 
-    python -m tests.fuzz.run --count 20000 [--first 0] [--seconds 60]
+    python -m tests.fuzz.run --count 20000 [--first 0] [--seconds 60] [--jobs 2]
 
 Prints a table; ends with 1 when anything crashed, or was refused only by who reads the files. Every inventory has a number, and the
 number makes it again: ``--first N --count 1 --show``.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import json
 import sys
 import tempfile
@@ -43,6 +44,13 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     """Crashes, and what was accepted though a program refuses it."""
 
+    def add(self, other: Outcome) -> None:
+        """What came of other inventories."""
+        for name in ("tried", "good", "accepted", "refused", "left_to_synapse", "parsed", "distinct"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.reasons.update(other.reasons)
+        self.faults += other.faults
+
     def table(self) -> list[str]:
         """For people."""
         lines = [
@@ -68,6 +76,15 @@ def run(numbers: range, seconds: float = float("inf")) -> Outcome:
         finally:
             judges.close()
         outcome.parsed, outcome.distinct = judges.parsed, judges.distinct
+    return outcome
+
+
+def run_beside(jobs: int, numbers: range, seconds: float = float("inf")) -> Outcome:
+    """The same by so many processes, each with a parser of its own."""
+    outcome = Outcome()
+    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
+        for part in pool.map(run, [numbers[job::jobs] for job in range(jobs)], [seconds] * jobs):
+            outcome.add(part)
     return outcome
 
 
@@ -105,6 +122,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--jobs", type=int, default=1, help="so many at once")
     parser.add_argument("--show", action="store_true", help="print the inventories too")
     parser.add_argument("--reasons", action="store_true", help="print how often what was the reason")
     wanted = parser.parse_args()
@@ -117,7 +135,7 @@ def main() -> int:
                     {"hosts": made.hosts, "groups": made.groups, "vars": made.variables, "changes": made.changes}, indent=1
                 )
             )
-    outcome = run(numbers, wanted.seconds)
+    outcome = run_beside(wanted.jobs, numbers, wanted.seconds)
     for fault in outcome.faults:
         print(fault, end="\n\n")
     if wanted.reasons:

@@ -103,7 +103,6 @@ def test_nginx_accepts_the_site_and_the_snippets(site: str, tmp_path: Path) -> N
 def test_units_are_locked_in_by_systemds_own_score(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     assert program, "systemd-analyze is not installed; it comes with systemd"
-    # The Debian package has a unit of its own for main, which gets a drop-in only.
     folder = rendered("four_hosts", tmp_path / "out", "-e", "synapse_install_method=pip")
     units = sorted(folder.glob("*/etc/systemd/system/*.service"))
     assert {path.name for path in units} == {
@@ -117,8 +116,13 @@ def test_units_are_locked_in_by_systemds_own_score(tmp_path: Path) -> None:
     common.write_text(
         "[Service]\n" + "".join(f"{line}\n" for line in worker.splitlines() if line.startswith(("User=", "ExecStart=")))
     )
+    # The Debian package has a unit of its own for main, which is as open; it gets a drop-in.
+    debian = rendered("four_hosts", tmp_path / "debian", "-e", "synapse_install_method=debian")
+    (drop_in,) = debian.glob("*/etc/systemd/system/matrix-synapse.service.d/*.conf")
+    package = drop_in.parent.with_suffix("")
+    shutil.copy(common, package)
     scores = {}
-    for unit in [common, *units]:
+    for unit in [common, *units, package]:
         command: list[str | Path] = [program, "security", "--offline=true", "--no-pager", unit]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         found = re.search(r"exposure level for \S+: ([0-9.]+)", ended.stdout)
