@@ -76,4 +76,4 @@ def load(fleet: Fleet, size: Size, tmp_path_factory: pytest.TempPathFactory, pyt
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The shared tests first: what a scenario adds may change the plan, and takes longer to say that something is wrong."""
-    items.sort(key=lambda item: "molecule/shared" not in str(item.path))
+    items.sort(key=lambda item: "molecule/shared/tests" not in str(item.path))

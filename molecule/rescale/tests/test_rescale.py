@@ -6,12 +6,10 @@ The rows of the table that is printed, and kept in ``.cache/load``, are the test
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet import UNITS, Fleet
-from outsider.judge import table
 
 from bench.load.load import Load
 
@@ -56,14 +54,3 @@ def change(fleet: Fleet, load: Load, tmp_path_factory: pytest.TempPathFactory) -
 )
 def test_nobody_notices(name: str, more: list[Row], change: Callable[[str, list[Row]], None]) -> None:
     change(name, more)
-
-
-def test_nothing_else_failed(load: Load) -> None:
-    between = load.book.between()
-    assert not between.failed, load.table()
-
-
-def test_all_is_routed_right_in_the_end(fleet: Fleet, tmp_path: Path) -> None:
-    rows, short = fleet.traffic(tmp_path)
-    wrong = [row for row in rows if row.problems]
-    assert not wrong, table(wrong, short)

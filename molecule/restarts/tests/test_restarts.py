@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fleet import SERVICE, Fleet
-from outsider.judge import table
 
 from bench.load.book import LONG_POLL, Figures
 from bench.load.load import Load
@@ -131,14 +129,3 @@ def test_a_restart_of_postgresql_loses_nothing(fleet: Fleet, load: Load, watch: 
     """Any request may need the database, and is answered with an error until it is back."""
     figures = watch("PostgreSQL restarts", lambda: restart(fleet, "'postgresql@*'"))
     assert not [fault for _kind, fault in figures.failures if not fault.startswith("50")], load.table()
-
-
-def test_nothing_else_failed(load: Load) -> None:
-    between = load.book.between()
-    assert not between.failed, load.table()
-
-
-def test_all_is_routed_right_in_the_end(fleet: Fleet, tmp_path: Path) -> None:
-    rows, short = fleet.traffic(tmp_path)
-    wrong = [row for row in rows if row.problems]
-    assert not wrong, table(wrong, short)
