@@ -258,4 +258,11 @@ def _duties_of(process: dict[str, Any], duties: dict[str, Any]) -> dict[str, Any
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_with_text_keys(value), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_text_keys(value: Any) -> Any:
+    """YAML has keys of any kind; those of different kinds have no order."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value

@@ -24,7 +24,9 @@ USUAL_PROCESS = 200
 PROCESSES_PER_CORE = 8
 
 
-def host_problems(plan: dict[str, Any], seen: dict[str, dict[str, Any]], nginx_idle: dict[str, int] | None = None) -> dict[str, list[str]]:
+def host_problems(
+    plan: dict[str, Any], seen: dict[str, dict[str, Any]], nginx_idle: dict[str, int] | None = None
+) -> dict[str, list[str]]:
     """What speaks against the plan on its hosts.
 
     Args:
@@ -94,9 +96,12 @@ def _memory(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iterator[
     all_of_it = memory["total"] + memory.get("swap", 0)
     if len(units) * FRESH_PROCESS > all_of_it:
         yield (
-            f"memory of {host}: {len(units)} processes take {len(units) * FRESH_PROCESS} MB when they have just started, and it has "
-            f"{memory['total']} MB and {memory.get('swap', 0)} MB of swap; {max(all_of_it // USUAL_PROCESS, 1)} would fit"
-        ), True
+            (
+                f"memory of {host}: {len(units)} processes take {len(units) * FRESH_PROCESS} MB when they have just started, and it has "
+                f"{memory['total']} MB and {memory.get('swap', 0)} MB of swap; {max(all_of_it // USUAL_PROCESS, 1)} would fit"
+            ),
+            True,
+        )
         return
     running = [size for unit, size in used.items() if unit in units and size]
     each = max(int(statistics.mean(running)) if running else USUAL_PROCESS, FRESH_PROCESS)
@@ -105,9 +110,12 @@ def _memory(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iterator[
     if new * each > free:
         source = "as those take that run here now" if running else "as is usual"
         yield (
-            f"memory of {host}: {new} more processes, {each} MB each {source}, are {new * each} MB, and {free} MB are available; "
-            f"{free // each} would fit"
-        ), False
+            (
+                f"memory of {host}: {new} more processes, {each} MB each {source}, are {new * each} MB, and {free} MB are available; "
+                f"{free // each} would fit"
+            ),
+            False,
+        )
 
 
 def _cores(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iterator[str]:
@@ -140,14 +148,20 @@ def _connections(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iter
         if (most := (offered - taken) // (pool + 1) - 1) > 0:
             ways.append(f"plan {most} workers at most")
         yield (
-            f"connections of PostgreSQL{f' on {host}' if is_ours else ''}: {count} processes may open {needed}, {found['others']} are others' now "
-            f"and {found['reserved']} reserved, and {offered} are all there are; {', or '.join(ways)}"
-        ), True
+            (
+                f"connections of PostgreSQL{f' on {host}' if is_ours else ''}: {count} processes may open {needed}, {found['others']} are others' now "
+                f"and {found['reserved']} reserved, and {offered} are all there are; {', or '.join(ways)}"
+            ),
+            True,
+        )
     elif is_ours and found["max_connections"] < wanted and found["connected"]:
         yield (
-            f"PostgreSQL on {host} runs with max_connections {found['max_connections']} and must be restarted for {wanted}; "
-            f"{found['connected']} connections would be cut, so this run stops there unless postgresql_restart_allowed is true"
-        ), False
+            (
+                f"PostgreSQL on {host} runs with max_connections {found['max_connections']} and must be restarted for {wanted}; "
+                f"{found['connected']} connections would be cut, so this run stops there unless postgresql_restart_allowed is true"
+            ),
+            False,
+        )
 
 
 def _nginx(host: str, facts: dict[str, Any], idle: int) -> Iterator[str]:

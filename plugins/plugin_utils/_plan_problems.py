@@ -122,7 +122,11 @@ def _taken(plan: dict[str, Any]) -> Iterator[Port]:
         if host and everywhere:
             address = plan["hosts"].get(host, {}).get("address", "")
             yield Port(host, integer(settings[f"{part}_port"]) or 0, address, name, f"synapse_{part}_port", -1)
-    variables = {"listen": "synapse_main_port", "replication": "synapse_main_replication_port", "metrics": "synapse_main_metrics_port"}
+    variables = {
+        "listen": "synapse_main_port",
+        "replication": "synapse_main_replication_port",
+        "metrics": "synapse_main_metrics_port",
+    }
     for process in [plan["main"], *plan["workers"]]:
         for kind in ("listen", "replication", "metrics"):
             if process[kind] and "port" in process[kind]:

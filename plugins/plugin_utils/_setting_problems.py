@@ -159,6 +159,8 @@ _SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "synapse_postgresql_max_connections": ("postgresql_max_connections", _between(4, 262142), "connections, 4 or more"),
     "synapse_server_hostname": ("server_hostname", _is_host_name, "a host name like matrix.example.org"),
     "synapse_nginx_max_body_size": ("nginx_max_body_size", _matches(_SIZE), "a size in nginx's terms, like 50M"),
+    "synapse_nginx_login_burst": ("nginx_login_burst", _between(1, 100000), "requests, 1 or more"),
+    "nginx_keepalive": ("nginx_keepalive", _between(1, 65535), "connections, 1 or more"),
     "synapse_nginx_access_log": ("nginx_access_log", _is_path, _FILE),
     "synapse_tls_certificate_path": ("tls_certificate_path", lambda value: value == "" or _is_path(value), _FILE),
     "synapse_tls_certificate_key_path": ("tls_certificate_key_path", lambda value: value == "" or _is_path(value), _FILE),
@@ -173,8 +175,11 @@ def _shapes(settings: dict[str, Any]) -> Iterator[str]:
         if key in settings and not is_right(settings[key]):
             yield f"{variable}: {shown(settings[key])}; {words}"
     for key in ("nginx_admin_allowed_from",):
-        networks = settings.get(key) or []
-        for network in networks if isinstance(networks, list) else [networks]:
+        networks = settings.get(key, [])
+        if not isinstance(networks, list):
+            yield f"synapse_{key}: {shown(networks)}; a list of networks, like ['10.0.0.0/8'], or []"
+            continue
+        for network in networks:
             if not isinstance(network, str) or not _is(lambda text: ipaddress.ip_network(text, strict=False), network):
                 yield f"synapse_{key}: {shown(network)} is no network; write it like '10.0.0.0/8'"
     for variable in settings.get("odd_secrets") or []:
@@ -225,6 +230,8 @@ def _synapse_settings(settings: dict[str, Any]) -> Iterator[str]:
     if not isinstance(extra, dict):
         yield "synapse_settings: must be a mapping of Synapse settings"
         return
+    if not isinstance(extra.get("caches") or {}, dict):
+        yield f"synapse_settings: caches: {shown(extra['caches'])}; must be a mapping, like {{global_factor: 1.0}}"
     in_base = HAVE_A_VARIABLE_IN_BASE if settings.get("base_settings_managed") else {}
     for key in sorted(map(str, extra)):
         if key in DERIVED or key in SETTINGS_OF_THE_PLAN:

@@ -56,11 +56,17 @@ def _readable(settings: dict[str, Any]) -> dict[str, Any]:
         key: settings[key] if isinstance(settings.get(key), str) else "" for key in ("main_host", "postgresql_host", "redis_host")
     }
     hosts = settings["nginx_hosts"] if isinstance(settings["nginx_hosts"], list) else []
-    return {**settings, **names, "nginx_hosts": list(dict.fromkeys(host for host in hosts if isinstance(host, str)))}
+    addresses = {host: str(address) for host, address in settings["hosts"].items()}
+    return {
+        **settings,
+        **names,
+        "hosts": addresses,
+        "nginx_hosts": list(dict.fromkeys(host for host in hosts if isinstance(host, str))),
+    }
 
 
 # What only the checks need.
-_FOR_CHECKS = ("odd_secrets", "known_variables", "inventory_variables", "own_variables")
+_FOR_CHECKS = ("odd_secrets", "known_variables", "inventory_variables", "own_variables", "nginx_keepalive", "nginx_login_burst")
 
 
 class _Plan:

@@ -198,7 +198,11 @@ def check_specification(made: Inventory, host: str, role: str) -> None:
     except (AnsibleError, jinja2.UndefinedError, ValueError, TypeError) as error:
         # An expression of the defaults over a value of another kind than its own; Ansible says so in the same place.
         raise Refused(f"{role}: {error}") from error
-    wrong = _specification(role).validate(values).error_messages
+    try:
+        wrong = _specification(role).validate(values).error_messages
+    except OverflowError as error:
+        # Ansible itself says so of `.inf` where a number belongs: "Task failed: cannot convert Infinity to integer".
+        raise Refused(f"{role}: {error}") from error
     if wrong:
         raise Refused("; ".join(wrong))
 

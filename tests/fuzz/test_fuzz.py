@@ -18,6 +18,13 @@ FOUND: dict[str, dict[str, Any]] = {
     "a list in the list of hosts": {"synapse_nginx_hosts": [["app1"]]},
     "a host of Redis that is a mapping": {"synapse_redis_host": {"a": 1}},
     "a database that nobody names": {"synapse_postgresql_host": ""},
+    "caches that are no mapping": {
+        "synapse_settings": {"caches": " "},
+        "synapse_workers": [{"type": "typing", "cache_factor": 2}],
+    },
+    "no list of networks": {"synapse_nginx_admin_allowed_from": False},
+    "a negative burst": {"synapse_nginx_login_burst": -1},
+    "a negative number of connections": {"nginx_keepalive": -1},
 }
 
 
@@ -42,6 +49,20 @@ def test_an_inventory_gives_files_that_are_accepted_or_is_refused() -> None:
 def test_what_was_found_once_is_refused_in_words(case: str) -> None:
     with pytest.raises(Refused, match=f"^{next(iter(FOUND[case]))}|synapse_database: is empty"):
         files_of(one_host(**FOUND[case]))
+
+
+def test_an_address_of_another_kind_is_refused_in_words() -> None:
+    made = one_host(synapse_redis_host="app1")
+    made.hosts = {"app1": {"synapse_address": "10.0.0.1"}, "app2": {"synapse_address": []}}
+    made.groups = {"all": ["app1", "app2"], "synapse": ["app1", "app2"]}
+    made.variables["synapse_workers"] = [{"type": "typing"}, {"type": "synchrotron", "host": "app2"}, {"type": "pusher"}]
+    made.variables.update(synapse_main_host="app1", synapse_redis_host="app2", synapse_nginx_hosts=["app1"])
+    with pytest.raises(Refused, match="synapse_address"):
+        files_of(made)
+
+
+def test_keys_of_any_kind_in_synapses_settings_are_no_error_of_ours() -> None:
+    files_of(one_host(synapse_settings={"caches": {"per_cache_factors": {1: 2.0, "a": 1.0}}}))
 
 
 def test_a_number_makes_the_same_inventory_again() -> None:
