@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.machine import machine  # noqa: E402
 
-NAME, ADDRESS = "synapse-rollout-bench", "172.30.77.113"
+NAME, ADDRESS = "synapse-rollout-bench", "172.30.77.96"
 IMAGE = "synapse-workers-test:bookworm-baked"
 DROP_IN = "/etc/systemd/system/matrix-synapse-worker@.service.d/stub.conf"
 TICK = os.sysconf("SC_CLK_TCK")
