@@ -1,7 +1,7 @@
-"""How many connections a PostgreSQL has to give, asked of the server itself, whoever's it is. Changes nothing.
+"""How many connections a PostgreSQL has to give, and how a database sorts, asked of the server itself, whoever's it is. Changes nothing.
 
 Sources: PostgreSQL 15 to 17, ``max_connections``, ``superuser_reserved_connections``, ``reserved_connections`` (16 and later) and the
-view ``pg_stat_activity``, whose names of databases and roles everybody may read.
+view ``pg_stat_activity``, whose names of databases and roles everybody may read; ``pg_database``.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -40,6 +40,9 @@ if answer["engine"] == "psycopg2":
     cursor = link.cursor()
     cursor.execute(given["select"])
     answer["row"] = cursor.fetchone()
+    cursor.execute("SELECT datcollate, datctype FROM pg_database WHERE datname = current_database()")
+    answer["collation"], answer["ctype"] = cursor.fetchone()
+    answer["unsafe_locale"] = bool((database or {}).get("allow_unsafe_locale"))
 print(json.dumps(answer))
 '''
 
@@ -71,7 +74,7 @@ def theirs(module: Any, venv: str, user: str, database: str, settings_dir: str) 
         return None
     answer = json.loads(out)
     facts = _facts(answer.get("row") or [])
-    return {**facts, "pool": answer["pool"]} if facts else None
+    return {**facts, **{key: answer[key] for key in ("pool", "collation", "ctype", "unsafe_locale")}} if facts else None
 
 
 def _facts(row: List[int]) -> Optional[Dict[str, Any]]:

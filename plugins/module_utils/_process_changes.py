@@ -29,6 +29,7 @@ NEW = "is new"
 NOT_RUNNING = "is not running"
 NOT_AT_BOOT = "did not start at boot"
 NOT_PLANNED = "is no longer planned"
+REPLACED = "the plan's workers take over"
 DUTY_PASSES = "is no longer planned, and its duty passes to others"
 
 
@@ -76,6 +77,16 @@ def old_processes(planned: List[str], remembered: Dict[str, Dict[str, Any]]) -> 
     """What is remembered and no longer planned: ``name`` and what ``Memory.remember`` keeps."""
     blank = {"unit": "", "listen": None, "metrics": None, "yields": False}
     return [{**blank, **remembered[name], "name": name} for name in sorted(remembered) if name not in planned]
+
+
+def replaced_processes(replaced: List[Dict[str, Any]], units: Dict[str, Dict[str, str]]) -> Dict[str, Dict[str, Any]]:
+    """Of units that were here before this collection, those that still run or would start with the host, as if remembered."""
+    return {
+        row["name"]: {key: row[key] for key in ("unit", "listen", "metrics", "yields")}
+        for row in replaced
+        if units.get(row["unit"], {}).get("ActiveState") in (*RUNNING, "activating")
+        or units.get(row["unit"], {}).get("UnitFileState") == "enabled"
+    }
 
 
 def _words(changed: List[str], now: Dict[str, str], before: Dict[str, str]) -> str:

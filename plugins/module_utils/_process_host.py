@@ -90,6 +90,30 @@ class Memory:
             json.dump(data, stream, indent=1, sort_keys=True)
         os.rename(temporary, self._path(process["name"]))
 
+    def remember_replaced(self, units: Dict[str, Dict[str, str]]) -> None:
+        """That units of before are switched off, and what they were; what is known of one is not overwritten."""
+        known = self.replaced()
+        for unit, state in units.items():
+            known.setdefault(
+                unit, {"enabled": state.get("UnitFileState") == "enabled", "active": state.get("ActiveState") == "active"}
+            )
+        if not known:
+            return
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder, 0o755)
+        with open(self.folder + ".replaced.new", "w") as stream:
+            json.dump(known, stream, indent=1, sort_keys=True)
+        os.rename(self.folder + ".replaced.new", self.folder + ".replaced")
+
+    def replaced(self) -> Dict[str, Dict[str, bool]]:
+        """The units of before that were switched off: whether they were ``enabled`` and ``active``."""
+        try:
+            with open(self.folder + ".replaced") as stream:
+                known = json.load(stream)
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
     def forget(self, name: str) -> None:
         """That there is such a process."""
         if os.path.exists(self._path(name)):

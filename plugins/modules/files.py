@@ -51,7 +51,9 @@ options:
         type: str
         default: '0644'
   directories:
-    description: Folders that shall exist. Their parents are made as needed, owned by root.
+    description:
+      - Folders that shall exist. Their parents are made as needed, owned by root.
+      - A folder that the module made is removed again when it is empty, no longer wanted, and files are removed.
     type: list
     elements: dict
     default: []
@@ -72,6 +74,10 @@ options:
         description: Permissions as an octal string.
         type: str
         default: '0755'
+      kept:
+        description: Whether a folder that is here already stays as it is, whoever owns it.
+        type: bool
+        default: false
   manifest:
     description:
       - Absolute path of the file in which the module remembers what it wrote. One per concern.
@@ -238,6 +244,7 @@ class Manifest:
             self.paths = set(known.get("files", []))
             self.applied = bool(known.get("applied", True))
             self.note = str(known.get("note", ""))
+            self.folders = set(known.get("folders", []))
         except (ValueError, AttributeError, TypeError) as error:
             raise Conflict(f"{path} is damaged; move it away and make sure the files at our paths are ours") from error
 
@@ -245,7 +252,7 @@ class Manifest:
         self.paths = set(paths)
         self.applied = applied
         os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        data = {"files": sorted(self.paths), "applied": applied, "note": self.note}
+        data = {"files": sorted(self.paths), "folders": sorted(self.folders), "applied": applied, "note": self.note}
         write(self.path, json.dumps(data, indent=1).encode() + b"\n", 0, 0, 0o644)
 
     @property
@@ -406,8 +413,18 @@ def diff_of_ownership(path: str, before: dict[str, str], after: dict[str, str]) 
     return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
-def make_parents(path: str) -> None:
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+def make_parents(path: str) -> list[str]:
+    """Make the folders above a path; those that were made, the deepest first."""
+    folder = os.path.dirname(path)
+    made = []
+    while not os.path.isdir(folder):
+        made.append(folder)
+        folder = os.path.dirname(folder)
+    for name in reversed(made):
+        os.mkdir(name, 0o755)
+        # Whatever root's umask is, a service must get to its files.
+        os.chmod(name, 0o755)
+    return made
 
 
 class Work:
@@ -436,7 +453,7 @@ class Work:
     @staticmethod
     def _is_right_folder(wish: Wish) -> bool:
         before, after = ownership(wish["path"], wish)
-        return os.path.isdir(wish["path"]) and before == after
+        return os.path.isdir(wish["path"]) and (wish.get("kept") or before == after)
 
     @property
     def paths(self) -> list[str]:
@@ -457,7 +474,7 @@ class Work:
     def do(self) -> None:
         for wish in self.folders:
             uid, gid = self._ids(wish)
-            os.makedirs(wish["path"], 0o755, exist_ok=True)
+            self.manifest.folders.update(make_parents(os.path.join(wish["path"], "")))
             os.chown(wish["path"], uid, gid)
             os.chmod(wish["path"], int(wish["mode"], 8))
         wanted = {wish["path"] for wish in self.files}
@@ -473,6 +490,7 @@ class Work:
             self._keep(path)
             os.unlink(path)
         if self.removed or self.forgotten:
+            self._clear_folders()
             self.manifest.remember(self.manifest.paths - set(self.removed) - set(self.forgotten), applied=False)
 
     def _replace(self) -> None:
@@ -482,7 +500,10 @@ class Work:
             for wish in self.contents:
                 uid, gid = self._ids(wish)
                 self._keep(wish["path"])
-                make_parents(wish["path"])
+                made = make_parents(wish["path"])
+                if made:
+                    self.manifest.folders.update(made)
+                    self.manifest.remember(self.manifest.paths, applied=False)
                 staged.append((stage(wish["path"], wish["content"].encode(), uid, gid, int(wish["mode"], 8)), wish["path"]))
         except BaseException:
             for temporary, _path in staged:
@@ -490,6 +511,16 @@ class Work:
             raise
         for temporary, path in staged:
             os.rename(temporary, path)
+
+    def _clear_folders(self) -> None:
+        """Remove the folders of ours that nothing is in any more."""
+        wanted = {wish["path"] for wish in self.directories}
+        for folder in sorted(self.manifest.folders - wanted, reverse=True):
+            if not os.path.isdir(folder):
+                self.manifest.folders.discard(folder)
+            elif not os.listdir(folder):
+                os.rmdir(folder)
+                self.manifest.folders.discard(folder)
 
     @staticmethod
     def _ids(wish: Wish) -> tuple[int, int]:
@@ -550,6 +581,7 @@ def main() -> None:
                     account,
                     path={"type": "path", "required": True},
                     mode={"type": "str", "default": "0755"},
+                    kept={"type": "bool", "default": False},
                 ),
             },
             "manifest": {"type": "path"},

@@ -58,6 +58,32 @@ options:
             whether client requests are answered, C(replicates) whether other processes can be heard from.
         type: dict
         default: {}
+  replaced:
+    description:
+      - Units of before this collection, whose work the processes take over. They are stopped and disabled like processes that are no
+        longer planned, and nothing of them is removed. Whether they ran and were enabled is remembered beside O(memory).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name for the report.
+        type: str
+        required: true
+      unit:
+        description: The systemd unit.
+        type: str
+        required: true
+      listen:
+        description: Where it takes requests, C(address) and C(port), or C(path) of a socket.
+        type: dict
+      metrics:
+        description: Where its metrics are, in the same form.
+        type: dict
+      yields:
+        description: Whether it must be gone before its duty is taken up by another.
+        type: bool
+        default: false
   target:
     description: The target the units belong to; enabled, and started after them.
     type: str
@@ -165,6 +191,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_changes i
     KEEP,
     NOT_AT_BOOT,
     NOT_PLANNED,
+    REPLACED,
     RESTART,
     RETIRE,
     START,
@@ -172,6 +199,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_changes i
     STOP_START,
     decide,
     old_processes,
+    replaced_processes,
     with_host_parts,
 )
 from ansible_collections.synapse.workers.plugins.module_utils._process_host import (
@@ -369,8 +397,13 @@ class Run:
             if action == STOP_START:
                 units.append(process["unit"])
                 self.note(process, STOP, reason)
+        replaced = self.replaced()
         for process in self.old_processes():
-            if process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
+            if process["name"] in replaced and process["yields"]:
+                # Off for good: something of before may want it started together with the main process.
+                self.note(process, RETIRE, DUTY_PASSES)
+                self.switch_off([process])
+            elif process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
                 units.append(process["unit"])
                 self.note(process, STOP, DUTY_PASSES)
         if units and not self.module.check_mode:
@@ -378,21 +411,33 @@ class Run:
             self.systemd.run("stop", *units)
 
     def old_processes(self) -> list[Process]:
-        return old_processes(
-            [process["name"] for process in self.processes], {name: self.memory.recall(name) for name in self.memory}
-        )
+        remembered = {name: self.memory.recall(name) for name in self.memory}
+        return old_processes([process["name"] for process in self.processes], {**remembered, **self.replaced()})
+
+    def replaced(self) -> dict[str, Process]:
+        """The units of before that are still on."""
+        rows = self.params["replaced"]
+        return replaced_processes(rows, self.systemd.show([row["unit"] for row in rows]))
+
+    def switch_off(self, processes: list[Process]) -> None:
+        """Stop and disable; of a unit of before it is remembered what it was, so that it can be that again."""
+        units = [process["unit"] for process in processes if process["unit"]]
+        if not units or self.module.check_mode:
+            return
+        theirs = {row["unit"] for row in self.params["replaced"]}
+        self.memory.remember_replaced({unit: state for unit, state in self.systemd.show(units).items() if unit in theirs})
+        self.systemd.run("disable", "--now", *units)
+        self.systemd.run("reset-failed", *units, check=False)
 
     def retired(self) -> None:
         old = self.old_processes()
+        replaced = self.replaced()
         for process in old:
-            self.note(process, RETIRE, NOT_PLANNED)
+            self.note(process, RETIRE, REPLACED if process["name"] in replaced else NOT_PLANNED)
         if not old or self.module.check_mode:
             return
         self.drain([dict(process, probe={key: process[key] for key in ("listen", "metrics")}) for process in old])
-        units = [process["unit"] for process in old if process["unit"]]
-        if units:
-            self.systemd.run("disable", "--now", *units)
-            self.systemd.run("reset-failed", *units, check=False)
+        self.switch_off(old)
         for process in old:
             self.memory.forget(process["name"])
 
@@ -413,6 +458,18 @@ def main() -> None:
                     "yields": {"type": "bool", "default": False},
                     "wave": {"type": "int", "default": 0},
                     "probe": {"type": "dict", "default": {}},
+                },
+            },
+            "replaced": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "unit": {"type": "str", "required": True},
+                    "listen": {"type": "dict"},
+                    "metrics": {"type": "dict"},
+                    "yields": {"type": "bool", "default": False},
                 },
             },
             "target": {"type": "str"},

@@ -54,6 +54,9 @@ options:
         description: Name of the service, whose processes' memory is told.
         type: str
         required: true
+      worker_unit:
+        description: Name of the unit of its workers, without C(@) and what follows; that of the service and C(-worker) unless given.
+        type: str
       postgresql_port:
         description: Port of a PostgreSQL on this host that its administrator may be asked of; 0 for none.
         type: int
@@ -101,6 +104,10 @@ remembered:
   description: For each process what it was started with.
   returned: always
   type: dict
+replaced:
+  description: For each unit of before that was switched off, whether it was C(enabled) and C(active).
+  returned: always
+  type: dict
 release:
   description: Release of Synapse in O(version_of), empty when there is none.
   returned: always
@@ -122,7 +129,8 @@ host:
   description:
     - With O(budget) C(cores), C(memory) (MB C(total), C(available), C(swap)), C(used_mb) of each unit of the service, C(listeners) (C(address),
       empty for all, C(port), C(program), C(unit)), C(address_here), C(nginx) (C(connections), C(files)), C(postgresql)
-      (C(max_connections), C(reserved), C(others), C(connected), and C(pool) where Synapse's settings were asked).
+      (C(max_connections), C(reserved), C(others), C(connected), and where Synapse's settings were asked C(pool), and C(collation), C(ctype)
+      and C(unsafe_locale) of the database).
     - C(nginx) and C(postgresql) are null where there is none, or none that could be asked.
   returned: always
   type: dict
@@ -177,6 +185,7 @@ def written(manifest: str) -> Dict[str, Any]:
 def budget(module: AnsibleModule, wanted: Dict[str, Any], venv: str) -> Dict[str, Any]:
     """What the host has to give, and who takes of it now."""
     programs = _host_facts.Programs()
+    workers = wanted["worker_unit"] or wanted["service"] + "-worker"
     postgresql = None
     if wanted["postgresql_port"]:
         postgresql = _postgresql_facts.ours(module, wanted["postgresql_port"], wanted["database_name"])
@@ -185,7 +194,7 @@ def budget(module: AnsibleModule, wanted: Dict[str, Any], venv: str) -> Dict[str
     return {
         "cores": _host_facts.cores(),
         "memory": _host_facts.memory(),
-        "used_mb": programs.memory_of(rf"{re.escape(wanted['service'])}(-worker@.*)?\.service$"),
+        "used_mb": programs.memory_of(rf"({re.escape(wanted['service'])}|{re.escape(workers)}@.*)\.service$"),
         "listeners": programs.listeners(),
         "address_here": _host_facts.has_address(wanted["address"]),
         "nginx": _host_facts.nginx_limits(),
@@ -209,6 +218,7 @@ def main() -> None:
                 "options": {
                     "address": {"type": "str", "required": True},
                     "service": {"type": "str", "required": True},
+                    "worker_unit": {"type": "str"},
                     "postgresql_port": {"type": "int", "default": 0},
                     "database_name": {"type": "str", "default": "synapse"},
                     # There may be a password in it.
@@ -229,6 +239,7 @@ def main() -> None:
         changed=False,
         units=units,
         remembered={name: memory.recall(name) for name in memory},
+        replaced=memory.replaced(),
         release=installed_release(params["version_of"]) if params["version_of"] else "",
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},

@@ -26,6 +26,7 @@ from ..module_utils._process_changes import (
     NOT_RUNNING,
     RELEASE,
     RELOAD,
+    REPLACED,
     RETIRE,
     RUNNING,
     SECRETS,
@@ -33,6 +34,7 @@ from ..module_utils._process_changes import (
     STOP_START,
     decide,
     old_processes,
+    replaced_processes,
     with_host_parts,
 )
 from ..module_utils._worker_types import BY_NAME, ORDER, TABLE, WorkerType
@@ -117,6 +119,7 @@ def change_plan(
     nginx_files: dict[str, str] | None = None,
     forced: list[str] | None = None,
     only: list[str] | None = None,
+    nginx_leads_here: bool = False,
 ) -> list[dict[str, Any]]:
     """What a run is going to do with the processes and with nginx on ``host``.
 
@@ -129,12 +132,14 @@ def change_plan(
         nginx_files: path and SHA-256 of each file that nginx shall read; None where nginx is not on the host.
         forced: names of processes that shall restart in any case.
         only: names of the processes that the run is about; all when None.
+        nginx_leads_here: whether a server block of the operator's own includes our snippet, also where that is not there yet.
 
     Returns:
         A list of ``name``, ``action`` (one of those of ``_process_changes``), ``reason``, ``stops`` (whether it stops before anything
         starts); of a process that runs also ``release`` (what it runs), ``upgraded`` (whether that changes) and ``serves`` (the pools
-        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``, and ``known`` (whether it runs and goes by
-        files of ours).
+        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``, ``known`` (whether it runs and goes by
+        files of ours, or will as soon as they are there), and ``first`` (whether it is the latter); of a unit
+        of before ``runs``.
     """
     entries: list[dict[str, Any]] = []
     wanted = _release(release, seen["release"])
@@ -153,13 +158,15 @@ def change_plan(
         entries.append(entry)
     if only is None:
         entries += _target(plan, states, seen)
-        for old in old_processes([state["name"] for state in states], seen["remembered"]):
+        replaced = replaced_processes(plan["replaced"].get(host, []), seen["units"])
+        for old in old_processes([state["name"] for state in states], {**seen["remembered"], **replaced}):
             runs = seen["units"].get(old["unit"], {}).get("ActiveState") in RUNNING
             yields = old["yields"] and runs
-            reason = DUTY_PASSES if yields else NOT_PLANNED
-            entries.append({"name": old["name"], "action": RETIRE, "reason": reason, "stops": yields})
+            reason = REPLACED if old["name"] in replaced else DUTY_PASSES if yields else NOT_PLANNED
+            entry = {"name": old["name"], "action": RETIRE, "reason": reason, "stops": yields}
+            entries.append({**entry, "runs": runs} if old["name"] in replaced else entry)
     if nginx_files is not None:
-        nginx = {"name": NGINX, "stops": False, **_nginx(nginx_files, seen)}
+        nginx = {"name": NGINX, "stops": False, **_nginx(nginx_files, seen, nginx_leads_here)}
         # A run about single processes leaves nginx to go by what it has, but for what it needs itself.
         entries.append(nginx if only is None else {**nginx, "action": KEEP, "reason": ""})
     return entries
@@ -171,7 +178,7 @@ def _release(wanted: str, installed: str) -> str:
 
 
 def _target(plan: dict[str, Any], states: list[dict[str, Any]], seen: dict[str, Any]) -> list[dict[str, Any]]:
-    target = f"{plan['service']}.target"
+    target = plan["settings"]["target"]
     workers = [state for state in states if state["name"] != "main"]
     if not workers or seen["units"].get(target, {}).get("UnitFileState") == "enabled":
         return []
@@ -180,7 +187,7 @@ def _target(plan: dict[str, Any], states: list[dict[str, Any]], seen: dict[str, 
     return [] if fresh else [{"name": target, "action": ENABLE, "reason": NOT_AT_BOOT, "stops": False}]
 
 
-def _nginx(files: dict[str, str], seen: dict[str, Any]) -> dict[str, Any]:
+def _nginx(files: dict[str, str], seen: dict[str, Any], leads_here: bool) -> dict[str, Any]:
     """What becomes of nginx, by what its files hold and whether it has read them."""
     written = next(written for manifest, written in seen["written"].items() if manifest.endswith(f"/{NGINX}.json"))
     rolled_back = written["note"] == ROLLED_BACK
@@ -197,8 +204,9 @@ def _nginx(files: dict[str, str], seen: dict[str, Any]) -> dict[str, Any]:
         reason = "an earlier run got no further than to write its files"
     else:
         action = KEEP
-    known = action != START and bool(written["files"])
-    return {"action": action, "reason": reason, "rolled_back": rolled_back, "known": known}
+    first = action != START and leads_here and not written["files"]
+    known = first or (action != START and bool(written["files"]))
+    return {"action": action, "reason": reason, "rolled_back": rolled_back, "known": known, "first": first}
 
 
 def _yields(row: WorkerType) -> bool:

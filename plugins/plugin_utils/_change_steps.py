@@ -176,6 +176,11 @@ def rolled_back(topology: dict[str, Any]) -> dict[str, Any]:
     return {**interim_topology(topology, topology["pools"]), "note": ROLLED_BACK}
 
 
+def untouched(topology: dict[str, Any]) -> dict[str, Any]:
+    """``topology`` as nginx has to see it while the main process still runs as it did before there was a plan, and answers everything."""
+    return {**interim_topology(topology, {}), "pools": {}, "note": LEFT_OUT}
+
+
 def _action(entries: dict[str, dict[str, Any]], name: str) -> str:
     return str(entries[name]["action"]) if name in entries else ""
 

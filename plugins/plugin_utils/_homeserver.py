@@ -24,6 +24,22 @@ SOCKET_MODE = 432
 
 MASTER = "master"
 
+# What a homeserver.yaml of somebody else may say of workers, and how our file says that there are none: a key that is not in
+# the later file would stay in force. With null, Synapse takes the main process (synapse/config/workers.py,
+# `_worker_names_performing_this_duty` and `_should_this_worker_perform_duty`; the older booleans count where the lists are null).
+# `worker_replication_secret` and its path exclude each other.
+WITHOUT_WORKERS: dict[str, Any] = {
+    "worker_replication_secret": None,
+    # systemd would take a process that goes into the background for one that has ended.
+    "daemonize": False,
+    "stream_writers": {},
+    **dict.fromkeys((row.setting for row in TABLE if row.setting), None),
+    "send_federation": True,
+    "start_pushers": True,
+    "enable_media_repo": True,
+    "media_instance_running_background_jobs": None,
+}
+
 
 def base_config(plan: dict[str, Any]) -> dict[str, Any]:
     """What a homeserver has whether it has workers or not: its name, keys, folders and secrets.
@@ -54,7 +70,8 @@ def shared_config(plan: dict[str, Any], host: str) -> dict[str, Any]:
     """
     settings = plan["settings"]
     config: dict[str, Any] = {
-        "listeners": _main_listeners(plan),
+        **({} if settings["base_settings_managed"] else WITHOUT_WORKERS),
+        "listeners": main_listeners(plan),
         "worker_replication_secret_path": f"{settings['secrets_dir']}/worker_replication_secret",
         "instance_map": _instance_map(plan),
     }
@@ -205,8 +222,18 @@ def process_files(plan: dict[str, Any], host: str) -> list[dict[str, Any]]:
     ]
 
 
-def _main_listeners(plan: dict[str, Any]) -> list[dict[str, Any]]:
+def main_listeners(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the main process listens on: what the operator has, as it is, and what is missing there.
+
+    Synapse replaces the whole key by that of the last file, so ours carries both.
+    """
     main = plan["main"]
+    theirs = plan["settings"]["main_listeners"]
+    taken = {listener.get("port") or listener.get("path") for listener in theirs}
+    return [*theirs, *(one for one in _needed_listeners(main) if (one.get("port") or one["path"]) not in taken)]
+
+
+def _needed_listeners(main: dict[str, Any]) -> list[dict[str, Any]]:
     listeners = [
         _http(main["listen"], ["client", "federation"], forwarded=True),
         # Never beside client requests: replication can do everything.

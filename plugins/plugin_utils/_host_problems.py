@@ -44,7 +44,7 @@ def host_problems(
             continue
         problems += _ports(plan, host, facts)
         problems += _address(plan, host, facts)
-        for sentence, fails in [*_memory(plan, host, facts), *_connections(plan, host, facts)]:
+        for sentence, fails in [*_memory(plan, host, facts), *_connections(plan, host, facts), *_collation(facts)]:
             (problems if fails else warnings).append(sentence)
         warnings += _cores(plan, host, facts)
         warnings += _nginx(host, facts, (nginx_idle or {}).get(host, 0))
@@ -60,7 +60,7 @@ def _is_ours(plan: dict[str, Any], port: Port, listener: dict[str, Any]) -> bool
         return program.startswith("postgres") or unit.startswith("postgresql")
     if port.what == "Redis":
         return bool(unit == f"redis-server@{service}.service")
-    return unit == f"{service}.service" or fnmatch.fnmatch(unit, f"{service}-worker@*.service")
+    return unit == f"{service}.service" or fnmatch.fnmatch(unit, f"{plan['settings']['worker_unit']}@*.service")
 
 
 def _ports(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iterator[str]:
@@ -162,6 +162,19 @@ def _connections(plan: dict[str, Any], host: str, facts: dict[str, Any]) -> Iter
             ),
             False,
         )
+
+
+def _collation(facts: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Synapse does not start with another one than C, unless its settings allow that (``storage/engines/postgres.py``, 1.163.2)."""
+    found = facts.get("postgresql") or {}
+    if not found.get("collation") or (found["collation"], found["ctype"]) == ("C", "C"):
+        return
+    said = f"collation of the database: {found['collation']} ({found['ctype']})"
+    way = "dump it and load it into one made with LC_COLLATE and LC_CTYPE C (docs/adopt.md)"
+    if found.get("unsafe_locale"):
+        yield f"{said}, which allow_unsafe_locale lets pass; indexes may break with the next upgrade of the system, so {way} some day", False
+    else:
+        yield f"{said}, with which no process of Synapse starts; {way}", True
 
 
 def _nginx(host: str, facts: dict[str, Any], idle: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..module_utils import _worker_types
+from ._before import VARIABLES, listeners_that_stay
 from ._words import integer, shown
 
 LOOPBACK = "127.0.0.1"
@@ -122,16 +123,14 @@ def _taken(plan: dict[str, Any]) -> Iterator[Port]:
         if host and everywhere:
             address = plan["hosts"].get(host, {}).get("address", "")
             yield Port(host, integer(settings[f"{part}_port"]) or 0, address, name, f"synapse_{part}_port", -1)
-    variables = {
-        "listen": "synapse_main_port",
-        "replication": "synapse_main_replication_port",
-        "metrics": "synapse_main_metrics_port",
-    }
+    main = plan["main"]["host"]
+    for index, port in listeners_that_stay(plan):
+        yield Port(main, port, "", "the main process", f"synapse_main_listeners[{index}]", -1)
     for process in [plan["main"], *plan["workers"]]:
         for kind in ("listen", "replication", "metrics"):
             if process[kind] and "port" in process[kind]:
                 row, at = process["row"], process[kind]
-                where = variables[kind] if row < 0 else f"synapse_workers[{row}]"
+                where = VARIABLES[kind] if row < 0 else f"synapse_workers[{row}]"
                 yield Port(process["host"], integer(at["port"]) or 0, at["address"], f"{kind} of {process['name']}", where, row)
 
 

@@ -41,6 +41,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _SERVICE = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
+_TARGET = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?[.]target")
 _LONGEST_SERVICE = 30
 _DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _SIZE = re.compile(r"[0-9]{1,12}[kKmMgG]?")
@@ -135,6 +136,8 @@ def _is_host_name(value: Any) -> bool:
 # variable → key in the settings, what it must be, and that in words.
 _SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "synapse_service": ("service", _matches(_SERVICE, _LONGEST_SERVICE), "small letters, digits and hyphens, a letter first"),
+    "synapse_worker_unit": ("worker_unit", _matches(_SERVICE, _LONGEST_SERVICE + 10), "small letters, digits and hyphens, a letter first"),
+    "synapse_target": ("target", _matches(_TARGET), "a name like 'synapse-workers.target'"),
     "synapse_user": ("user", _matches(_ACCOUNT), _AN_ACCOUNT),
     "synapse_nginx_user": ("nginx_user", _matches(_ACCOUNT), _AN_ACCOUNT),
     "synapse_venv": ("venv", _is_path, _FOLDER),

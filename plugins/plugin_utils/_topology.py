@@ -15,6 +15,7 @@ from typing import Any
 
 from ..module_utils import _worker_types
 from ..module_utils._worker_types import BY_NAME, METRICS_PORT_OFFSET, ORDER, REPLICATION_PORT_OFFSET
+from ._before import problems_of_before, replaced_units
 from ._plan_problems import LOOPBACK, plan_problems
 from ._rows import Row, read_rows
 from ._setting_problems import release_of, setting_problems
@@ -32,7 +33,8 @@ def topology(rows: Any, settings: dict[str, Any]) -> dict[str, Any]:
     Returns:
         ``service``, ``server_name``, ``version``; ``main`` (a process); ``workers`` (processes by type, host and number);
         ``hosts`` ({name: {address, parts}}; parts out of main, workers, processes, nginx, postgresql, redis, prometheus);
-        ``nginx_hosts``; ``postgresql`` and ``redis`` ({host, clients}: on which host the
+        ``nginx_hosts``; ``replaced`` ({host: units of before that go}: ``name``, ``unit``, ``listen``, ``metrics``, ``yields``);
+        ``postgresql`` and ``redis`` ({host, clients}: on which host the
         collection sets it up, and the addresses of the other hosts that must reach it); ``pools`` ({type: worker names} of the planned types that take
         requests, in the order of the table); ``streams`` ({stream: worker names}); ``settings`` (what views need
         besides); ``problems`` (list of sentences, empty when the plan can be rolled out). With problems the rest is as
@@ -46,7 +48,7 @@ def topology(rows: Any, settings: dict[str, Any]) -> dict[str, Any]:
     settings = _readable(settings)
     good_rows, wrong_rows = read_rows(rows, settings, release_of(settings))
     plan = _Plan(good_rows, settings).value()
-    plan["problems"] = list(dict.fromkeys([*wrong_settings, *wrong_rows, *plan_problems(plan)]))
+    plan["problems"] = list(dict.fromkeys([*wrong_settings, *wrong_rows, *plan_problems(plan), *problems_of_before(plan)]))
     return plan
 
 
@@ -94,6 +96,7 @@ class _Plan:
             "workers": self.workers,
             "hosts": {host: {"address": address, "parts": self._parts_of(host)} for host, address in self.hosts.items()},
             "nginx_hosts": self.nginx_hosts,
+            "replaced": replaced_units(settings["replaced_units"], self.main_host),
             "pools": {
                 row.name: names
                 for row in _worker_types.TABLE
@@ -150,7 +153,7 @@ class _Plan:
             "host": host,
             "address": self._address(host),
             "number": number,
-            "unit": f"{self.settings['service']}-worker@{name}.service",
+            "unit": f"{self.settings['worker_unit']}@{name}.service",
             "listen": self._listen(host, name, port),
             "replication": self._listen(host, f"{name}.replication", port + REPLICATION_PORT_OFFSET)
             if any(duty.streams for duty in duties)

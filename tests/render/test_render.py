@@ -60,7 +60,9 @@ def test_synapse_accepts_the_settings_of_every_process(example: str, tmp_path: P
         key = subprocess.run([SYNAPSE, "-m", "synapse._scripts.generate_signing_key"], capture_output=True, text=True, check=True)
         (settings / "secrets/signing.key").write_text(key.stdout)
         script = ROOT / "roles/synapse/files/validate_settings.py"
-        ended = subprocess.run([SYNAPSE, script, settings, "example.org"], capture_output=True, text=True, check=False)
+        workers = [path.stem for path in (settings / "workers").glob("*.yaml") if not path.stem.endswith(".log")]
+        command: list[str | Path] = [SYNAPSE, script, settings, "example.org", *workers]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{host.name}: {ended.stdout}{ended.stderr}"
         judged += 1
         # The judge can say no, also to what Synapse itself would start with.
@@ -70,9 +72,25 @@ def test_synapse_accepts_the_settings_of_every_process(example: str, tmp_path: P
             ("database: {name: sqlite3, args: {database: ':memory:'}}", "database: is SQLite"),
         ):
             (settings / "conf.d/99-wrong.yaml").write_text(wrong)
-            ended = subprocess.run([SYNAPSE, script, settings, "example.org"], capture_output=True, text=True, check=False)
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
             assert ended.returncode == 1
             assert word in ended.stdout
+        # A file behind ours would undo the plan in silence; an old word beside its successor would leave a duty to nobody.
+        (settings / "conf.d/99-wrong.yaml").write_text("instance_map: {}")
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "99-wrong.yaml sets instance_map after" in ended.stdout
+        (settings / "conf.d/99-wrong.yaml").unlink()
+        (settings / "conf.d/10-old.yaml").write_text("update_user_directory: false")
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == 1
+        assert "10-old.yaml sets update_user_directory, which" in ended.stdout
+        # A server that lives in SQLite must not wake up in an empty PostgreSQL.
+        (settings / "homeserver.db").touch()
+        (settings / "conf.d/10-old.yaml").write_text(f"database: {{name: sqlite3, args: {{database: {settings}/homeserver.db}}}}")
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Where the plan leaves the database to the operator, SQLite itself is refused.
+        assert ended.returncode == 1
+        assert "begin anew with an empty one" in ended.stdout
     assert judged == (1 if example == "one_host" else 2)
 
 

@@ -1,6 +1,6 @@
-"""Asks the installed Synapse whether it would start with a folder of settings: main and every worker, in one process.
+"""Asks the installed Synapse whether it would start with a folder of settings: main and the named workers, in one process.
 
-Usage: validate_settings.py FOLDER SERVER_NAME. Ends with 0, or with 1 and a line per refused process.
+Usage: validate_settings.py FOLDER SERVER_NAME [WORKER…]. Ends with 0, or with 1 and a line per refused process.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -13,11 +13,40 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
+import yaml
 from synapse.config._base import Config, ConfigError
 from synapse.config.homeserver import HomeServerConfig
 
 # Looking must leave nothing behind: Synapse makes missing folders while it reads, and here they would be root's.
 Config.ensure_directory = staticmethod(Config.abspath)
+
+OURS = "90-synapse-workers.yaml"
+# What the plan decides. Another value behind it would leave workers without work, or two of them with one duty.
+DECIDED = (
+    "listeners",
+    "instance_map",
+    "stream_writers",
+    "redis",
+    "database",
+    "enable_media_repo",
+    "media_instance_running_background_jobs",
+    "worker_replication_secret",
+    "worker_replication_secret_path",
+    "federation_sender_instances",
+    "pusher_instances",
+    "update_user_directory_from_worker",
+    "notify_appservices_from_worker",
+    "run_background_tasks_on",
+    "send_federation",
+    "start_pushers",
+)
+# Ours only where the inventory does not leave them to the operator.
+OF_THE_PLAN_SOMETIMES = ("redis", "database")
+# The old words for two duties; Synapse 1.163.2 refuses them beside the new one (config/workers.py, _should_this_worker_perform_duty).
+OLD_DUTIES = {
+    "notify_appservices": "notify_appservices_from_worker",
+    "update_user_directory": "update_user_directory_from_worker",
+}
 
 
 def paths_of(folder: str) -> list[str]:
@@ -59,12 +88,51 @@ def unfit_for_workers(config: HomeServerConfig) -> str:
     return ""
 
 
+def quarrels(paths: list[str]) -> list[str]:
+    """What Synapse would take in silence: a file behind ours that undoes the plan, and a duty that nobody would do."""
+    contents = {}
+    for path in paths:
+        with open(path) as stream:
+            contents[path] = yaml.safe_load(stream) or {}
+    ours = next((path for path in paths if os.path.basename(path) == OURS), None)
+    if ours is None:
+        return []
+    found = []
+    theirs: dict[str, object] = {}
+    for path in paths:
+        if path != ours:
+            theirs.update(contents[path])
+    database = theirs.get("database")
+    if isinstance(database, dict) and database.get("name") == "sqlite3" and contents[ours].get("database"):
+        file = str((database.get("args") or {}).get("database"))
+        if os.path.exists(file):
+            found.append(
+                f"the homeserver's database is {file} (SQLite), and with these settings it would begin anew with an empty one in PostgreSQL; "
+                f"copy it there with synapse_port_db, and name that PostgreSQL in your own settings (docs/adopt.md)"
+            )
+    for path in paths[paths.index(ours) + 1 :]:
+        for key in DECIDED:
+            if key in contents[path] and (key in contents[ours] or key not in OF_THE_PLAN_SOMETIMES):
+                found.append(f"{path} sets {key} after {OURS} and undoes the plan; remove it there, or give the file an earlier name")
+    for old, new in OLD_DUTIES.items():
+        where = [path for path in paths if path != ours and old in contents[path]]
+        if where and (contents[ours].get(new) or not contents[where[-1]][old]):
+            found.append(f"{where[-1]} sets {old}, which {new} has replaced; remove the line, nothing else says who does it")
+    return found
+
+
 def main() -> int:
-    folder, server_name = sys.argv[1:]
+    folder, server_name, *workers = sys.argv[1:]
     shared = paths_of(folder)
-    workers = sorted(path for path in glob.glob(os.path.join(folder, "workers", "*.yaml")) if not path.endswith(".log.yaml"))
     refused = False
-    for name, extra in [("main", []), *((os.path.basename(path)[: -len(".yaml")], [path]) for path in workers)]:
+    try:
+        sentences = quarrels(shared)
+    except (yaml.YAMLError, AttributeError, TypeError):
+        sentences = []  # Synapse has its own words for files that are none
+    for sentence in sentences:
+        refused = True
+        print(f"main: {sentence}")
+    for name, extra in [("main", []), *((name, [os.path.join(folder, "workers", f"{name}.yaml")]) for name in workers)]:
         reason = refusal([*shared, *extra], server_name)
         if reason:
             refused = True

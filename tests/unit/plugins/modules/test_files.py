@@ -212,3 +212,25 @@ def test_an_account_that_is_missing_is_said(host: Host) -> None:
 def test_the_contents_do_not_appear_among_the_arguments(host: Host) -> None:
     answer = host.run(host.file("one", "token-of-a-kind"), _ansible_verbosity=4)
     assert "token-of-a-kind" not in json.dumps(answer["invocation"])
+
+
+def test_folders_that_were_made_go_when_nothing_is_in_them_any_more(host: Host) -> None:
+    (host.folder / "theirs").mkdir()
+    mine = {"path": str(host.folder / "made/deeper"), "owner": ME, "group": MY_GROUP, "mode": "0750"}
+    host.run(host.file("made/deeper/one", "1"), host.file("theirs/two", "2"), host.file("new/three", "3"), directories=[mine])
+    (host.folder / "new/somebody").write_text("else's")
+    host.run()
+    assert {path.name for path in host.folder.iterdir()} == {"state", "theirs", "new"}
+    assert host.listing() == {"new/somebody": "else's"}
+
+
+def test_a_folder_of_somebody_else_keeps_its_mode(host: Host) -> None:
+    folder = host.folder / "theirs"
+    folder.mkdir()
+    folder.chmod(0o711)
+    wish = {"path": str(folder), "owner": ME, "group": MY_GROUP, "mode": "0750", "kept": True}
+    assert not host.run(directories=[wish])["changed"]
+    host.run(host.file("theirs/one", "1"), directories=[wish])
+    assert folder.stat().st_mode & 0o777 == 0o711
+    assert host.run(host.file("theirs/one", "1"), directories=[{**wish, "kept": False}])["changed"]
+    assert folder.stat().st_mode & 0o777 == 0o750

@@ -92,3 +92,14 @@ def test_limits_of_nginx_are_read_without_its_comments(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text("worker_rlimit_nofile 9000;\nevents {\n  worker_connections 768;\n  # worker_connections 1;\n}\n")
     assert nginx_limits(str(tmp_path), str(tmp_path / "no.pid")) == {"connections": 768, "files": 9000}
     assert nginx_limits(str(tmp_path / "no")) is None
+
+
+def test_units_that_were_switched_off_are_told_as_they_were_first(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path / "processes"))
+    on, off = {"ActiveState": "active", "UnitFileState": "enabled"}, {"ActiveState": "inactive", "UnitFileState": "disabled"}
+    memory.remember_replaced({"old-1.service": on})
+    memory.remember_replaced({"old-1.service": off, "old-2.service": off})
+    assert call("processes_info", memory=str(tmp_path / "processes"))["replaced"] == {
+        "old-1.service": {"active": True, "enabled": True},
+        "old-2.service": {"active": False, "enabled": False},
+    }

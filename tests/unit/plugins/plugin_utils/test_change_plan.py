@@ -247,3 +247,40 @@ def test_nginx_that_does_not_run_starts() -> None:
     seen["units"]["nginx.service"]["ActiveState"] = "failed"
     assert planned(seen, *BASE) == {"nginx": ("start", "is not running")}
     assert planned(seen, *BASE, nginx_files=None) == {}
+
+
+@pytest.mark.parametrize(
+    ("leads", "files", "known", "first"),
+    [(True, {}, True, True), (False, {}, False, False), (True, NGINX_FILES, True, False), (False, NGINX_FILES, True, False)],
+)
+def test_requests_can_wait_already_where_the_operators_server_block_leads_here(
+    leads: bool, files: dict[str, str], known: bool, first: bool
+) -> None:
+    seen = host_running(*BASE)
+    seen["written"][MANIFEST]["files"] = files
+    *_others, nginx = change_plan(good_plan(*BASE), "app1", UNITS, seen, nginx_files=NGINX_FILES, nginx_leads_here=leads)
+    assert (nginx["known"], nginx["first"]) == (known, first)
+
+
+OLD_UNITS = [{"unit": "old-sync.service", "listen": {"address": "127.0.0.1", "port": 8083}}, {"unit": "old-typing.service", "duty": True}]
+
+
+def test_units_of_before_go_as_long_as_they_are_on() -> None:
+    seen = host_running(*BASE)
+    value = good_plan(*BASE, replaced_units=OLD_UNITS)
+    on = {"ActiveState": "active", "UnitFileState": "enabled"}
+    seen["units"].update({"old-sync.service": on, "old-typing.service": {"ActiveState": "failed", "UnitFileState": "enabled"}})
+    entries = {entry["name"]: entry for entry in change_plan(value, "app1", UNITS, seen) if entry["action"] != "keep"}
+    assert {name: (entry["action"], entry["reason"], entry["stops"]) for name, entry in entries.items()} == {
+        "old-sync": ("retire", "the plan's workers take over", False),
+        # It has failed, so its duty is done by nobody and nothing has to stop for it.
+        "old-typing": ("retire", "the plan's workers take over", False),
+    }
+    seen["units"]["old-typing.service"] = on
+    (typing,) = [entry for entry in change_plan(value, "app1", UNITS, seen) if entry["name"] == "old-typing"]
+    assert typing["stops"]
+    off = {"ActiveState": "inactive", "UnitFileState": "disabled"}
+    seen["units"].update({"old-sync.service": off, "old-typing.service": off})
+    assert [entry for entry in change_plan(value, "app1", UNITS, seen) if entry["action"] != "keep"] == []
+    # On another host there are none.
+    assert [entry for entry in change_plan(value, "app2", UNITS, {**seen, "remembered": {}}) if entry["name"].startswith("old")] == []

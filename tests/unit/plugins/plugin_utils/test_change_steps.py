@@ -13,6 +13,7 @@ from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps impo
     change_steps,
     interim_topology,
     rolled_back,
+    untouched,
 )
 from ansible_collections.synapse.workers.plugins.plugin_utils._nginx import (
     explain_route,
@@ -328,3 +329,10 @@ def test_only_what_differs_from_the_plan_has_a_note() -> None:
     assert interim_topology(topology, {}, held=True)["note"] == HELD
     # What was rolled back is so still when the run that holds requests comes to a bad end.
     assert interim_topology(rolled_back(topology), {}, held=True)["note"] == ROLLED_BACK
+
+
+def test_before_the_main_process_knows_of_workers_it_is_asked_for_everything() -> None:
+    topology = good_plan({"type": "typing"}, {"type": "synchrotron", "count": 2})
+    value = untouched(topology)
+    assert (value["pools"], value["held"], value["note"]) == ({}, False, LEFT_OUT)
+    assert [location["name"] for location in nginx_locations(value)] == ["main"]

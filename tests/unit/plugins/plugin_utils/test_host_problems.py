@@ -70,6 +70,12 @@ FAILS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "connections of PostgreSQL: 3 processes may open 33, 5 are others' now and 3 reserved, and 30 are all there are; "
         "raise its max_connections to 41, or lower cp_max from 10 to 6, or plan 1 workers at most",
     ),
+    "a collation that Synapse refuses": (
+        {"postgresql": {**ROOM["postgresql"], "collation": "C.UTF-8", "ctype": "C.UTF-8", "unsafe_locale": False}},
+        {},
+        "collation of the database: C.UTF-8 (C.UTF-8), with which no process of Synapse starts; dump it and load it into one made with "
+        "LC_COLLATE and LC_CTYPE C (docs/adopt.md)",
+    ),
 }
 
 
@@ -96,6 +102,12 @@ MAY_FAIL: dict[str, tuple[dict[str, Any], int, str]] = {
         0,
         "PostgreSQL on app1 runs with max_connections 100 and must be restarted for 300; 9 connections would be cut, so this run stops "
         "there unless postgresql_restart_allowed is true",
+    ),
+    "a collation that the settings allow": (
+        {"postgresql": {**ROOM["postgresql"], "collation": "en_US.UTF-8", "ctype": "en_US.UTF-8", "unsafe_locale": True}},
+        0,
+        "collation of the database: en_US.UTF-8 (en_US.UTF-8), which allow_unsafe_locale lets pass; indexes may break with the next upgrade "
+        "of the system, so dump it and load it into one made with LC_COLLATE and LC_CTYPE C (docs/adopt.md) some day",
     ),
     "idle connections": (
         {},

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import BY_NAME, TABLE
 from ansible_collections.synapse.workers.plugins.plugin_utils._change_plan import process_states
-from ansible_collections.synapse.workers.plugins.plugin_utils._homeserver import process_files
+from ansible_collections.synapse.workers.plugins.plugin_utils._homeserver import main_listeners, process_files, shared_config
+from ansible_collections.synapse.workers.plugins.plugin_utils._nginx import nginx_upstreams
+from ansible_collections.synapse.workers.plugins.plugin_utils._topology import processes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -413,3 +415,80 @@ def test_whatever_is_written_gives_a_plan_or_sentences(rows: list[Any]) -> None:
     value = plan(*rows)
     json.dumps(value)
     assert all(isinstance(problem, str) and problem for problem in value["problems"])
+
+
+LISTENER: dict[str, Any] = {"type": "http", "port": 8008, "resources": [{"names": ["client", "federation"]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"main_listeners": [{**LISTENER, "tls": True}]}, "synapse_main_listeners[0]: port 8008 is synapse_main_port, but the listener offers "
+         "client, federation over TLS; choose another synapse_main_port"),
+        ({"main_listeners": [{"type": "http", "port": 9093, "resources": [{"names": ["client"]}]}]},
+         "synapse_main_listeners[0]: port 9093 is synapse_main_replication_port, but the listener offers client; "
+         "choose another synapse_main_replication_port"),
+        ({"main_listeners": [{"type": "replication", "port": 9092}]},
+         "synapse_main_listeners[0]: Synapse refuses listeners of type replication since 1.67; remove it"),
+        ({"main_listeners": ["8008"]},
+         "synapse_main_listeners[0]: must be a listener in Synapse's own terms, with `type` and `port` or `path`"),
+        ({"main_listeners": [{**LISTENER, "port": 11100}]},
+         "synapse_workers[0]: port 11100 (listen of synchrotron-1) on app1 is taken by the main process (synapse_main_listeners[0]); "
+         "give the row a `port` of its own"),
+        ({"replaced_units": [{"unit": "old"}]},
+         "synapse_replaced_units[0]: must be a mapping with a `unit` like 'synapse-synchrotron.service'"),
+        ({"replaced_units": [{"unit": "matrix-synapse-worker@synchrotron-1.service"}]},
+         "synapse_replaced_units[0]: matrix-synapse-worker@synchrotron-1.service is a unit of the plan itself; remove it here"),
+        ({"replaced_units": [{"unit": "old.service", "port": 1}]},
+         "synapse_replaced_units[0]: port is no key of it; known: unit, host, listen, metrics, duty"),
+        ({"worker_unit": "a@b"}, "synapse_worker_unit: 'a@b'; small letters, digits and hyphens, a letter first"),
+        ({"target": "a"}, "synapse_target: 'a'; a name like 'synapse-workers.target'"),
+    ],
+)  # fmt: skip
+def test_what_was_there_before_has_to_make_sense(changes: dict[str, Any], problem: str) -> None:
+    assert plan({"type": "synchrotron"}, **changes)["problems"] == [problem]
+
+
+def test_listeners_of_the_operator_stay_and_get_what_is_missing() -> None:
+    theirs = [{**LISTENER, "x_forwarded": True}, {"type": "http", "port": 8448, "tls": True, "resources": []}]
+    value = good_plan({"type": "synchrotron"}, main_listeners=theirs, base_settings_managed=False)
+    listeners = main_listeners(value)
+    assert listeners[:2] == theirs
+    assert [(one["type"], one["port"]) for one in listeners[2:]] == [("http", 9093), ("metrics", 21000)]
+    assert listeners[2]["resources"][0]["names"] == ["replication"]
+
+
+def test_beside_somebody_elses_settings_everything_about_workers_is_said() -> None:
+    value = shared_config(good_plan(base_settings_managed=False), "app1")
+    assert {key: value[key] for key in ("stream_writers", "federation_sender_instances", "send_federation", "enable_media_repo")} == {
+        "stream_writers": {},
+        "federation_sender_instances": None,
+        "send_federation": True,
+        "enable_media_repo": True,
+    }
+    value = shared_config(good_plan({"type": "media_repository"}, {"type": "typing"}, base_settings_managed=False), "app1")
+    assert value["enable_media_repo"] is False
+    assert value["stream_writers"]["typing"] == ["typing-1"]
+    assert "send_federation" not in shared_config(good_plan(), "app1")
+
+
+def test_two_homeservers_on_one_host_share_no_name_and_no_file() -> None:
+    first = good_plan({"type": "synchrotron"}, {"type": "typing"})
+    changes = {
+        "service": "second", "worker_unit": "second-worker", "target": "second.target", "config_dir": "/etc/second",
+        "secrets_dir": "/etc/second/secrets", "data_dir": "/var/lib/second", "log_dir": "/var/log/second", "user": "second",
+        "server_name": "second.example", "main_port": 8108, "main_replication_port": 9193, "main_metrics_port": 21001,
+        "unix_sockets": False, "database_user": "second", "database_name": "second", "redis_port": 6380,
+    }  # fmt: skip
+    second = good_plan({"type": "synchrotron", "port": 18100}, {"type": "typing", "port": 18200}, **changes)
+    names, places = [], []
+    for value in (first, second):
+        names.append(
+            {process["unit"] for process in processes(value)}
+            | {row["path"] for row in process_files(value, "app1")}
+            | {upstream["name"] for upstream in nginx_upstreams(value)}
+            | {shared_config(value, "app1")["redis"]["path"]}
+        )
+        places.append({process[kind]["port"] for process in processes(value) for kind in ("listen", "replication", "metrics") if process[kind]})
+    assert not names[0] & names[1]
+    assert not places[0] & places[1]
