@@ -158,12 +158,24 @@ class Fleet:
                 times[f"{host} {path}"] = time
         return times
 
+    def everything(self, host: str) -> list[str]:
+        """Every file of a host with mode, owner, size and time, without what its daemons write all the time."""
+        own = "/dev /proc /sys /run /var/lib/postgresql /var/lib/redis /var/lib/systemd"
+        own += " /var/log/journal /var/log/postgresql /var/log/redis"
+        pruned = " -o ".join(f"-path {path}" for path in own.split())
+        kinds = r"\( -type d -printf '%p %m %u\n' -o -printf '%p %m %u %s %T@\n' \)"
+        return sorted(self.output(host, rf"find / \( {pruned} \) -prune -o {kinds} 2>/dev/null || true").splitlines())
+
     # What is done
+
+    def attempt(self, playbook: str, inventory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook of ours, whatever becomes of it."""
+        command = [*POLITELY, "ansible-playbook", f"--inventory={inventory}", f"synapse.workers.{playbook}", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
 
     def play(self, playbook: str, inventory: Path, *options: str) -> dict[str, dict[str, int]]:
         """Run a playbook of ours; host → the counts of Ansible's recap. Fails the test when the playbook fails."""
-        command = [*POLITELY, "ansible-playbook", f"--inventory={inventory}", f"synapse.workers.{playbook}", *options]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
+        run = self.attempt(playbook, inventory, *options)
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         recap = run.stdout.split("PLAY RECAP", 1)[1]
         return {
