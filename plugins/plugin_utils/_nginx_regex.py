@@ -18,20 +18,21 @@ _HEAD = re.compile(r"((?:\{\w+\}|\([rv]\d[^)]*\)|v\d|unstable|mas|admin/v\d)/)(.
 def regex_lines(rows: list[Endpoint]) -> list[str]:
     """One regular expression for ``METHOD:call`` that means exactly these rows of an area.
 
-    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by their methods and
-    the beginning of their call, which also spares nginx to compare that beginning once per endpoint.
+    Written with the flag ``x``: blanks mean nothing, so it can be laid out to be read. Rows are gathered by method and then
+    by the beginning of their call: a request is compared with each of these once, not once per endpoint.
     """
-    groups: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    groups: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         match = _HEAD.fullmatch(row.call)
         head, tail = match.groups() if match else ("", row.call)
-        groups.setdefault((row.methods, _short(head)), []).append(_short(tail))
-    # Most requests read.
-    order = sorted(dict.fromkeys(methods for methods, _head in groups), key=lambda methods: "GET" not in methods)
+        for method in row.methods:
+            groups.setdefault(method, {}).setdefault(_short(head), []).append(_short(tail))
     choices = [
-        _choice(f"{_methods(methods)}: {head}", list(dict.fromkeys(tails)))
-        # What has the same methods stands together.
-        for (methods, head), tails in sorted(groups.items(), key=lambda group: order.index(group[0][0]))
+        _choice(
+            f"{_method(method)}: ",
+            [_choice(head, [[tail] for tail in dict.fromkeys(tails)]) for head, tails in heads.items()],
+        )
+        for method, heads in groups.items()
     ]
     if len(choices) == 1 and len(choices[0]) == 1:
         return [f"(?x) ^{choices[0][0]}$"]
@@ -44,8 +45,8 @@ def aliases(methods: tuple[str, ...]) -> list[str]:
     return [alias for method in methods for alias in (("GET", "HEAD") if method == "GET" else (method,))]
 
 
-def _methods(methods: tuple[str, ...]) -> str:
-    names = aliases(methods)
+def _method(method: str) -> str:
+    names = aliases((method,))
     return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
 
 
@@ -54,14 +55,15 @@ def _short(path: str) -> str:
     return regex_of(path).replace("[^/?]*", "[^/]*").replace("[^?]*", ".*")
 
 
-def _choice(lead: str, tails: list[str]) -> list[str]:
-    """``lead`` and then one of the tails, on one line or on as many as it takes."""
-    if len(tails) == 1:
-        return [f"{lead}{tails[0]}"]
-    lines = [f"{lead}(?: {tails[0]}"]
-    for tail in tails[1:]:
-        if len(lines[-1]) + len(tail) + 3 > LINE:
-            lines.append(f"    | {tail}")
+def _choice(lead: str, items: list[list[str]]) -> list[str]:
+    """``lead`` and then one of the items. An item is a list of lines, and so is what comes out: as few as it takes."""
+    (first, *more), *others = items
+    if not others:
+        return [f"{lead}{first}", *more]
+    lines = [f"{lead}(?: {first}", *(f"    {line}" for line in more)]
+    for first, *more in others:
+        if more or len(lines[-1]) + len(first) + 3 > LINE:
+            lines += [f"    | {first}", *(f"    {line}" for line in more)]
         else:
-            lines[-1] += f" | {tail}"
+            lines[-1] += f" | {first}"
     return [*lines[:-1], f"{lines[-1]} )"]
