@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What stands in the margin, in this order. A page of docs/ that is in no part fails the build.
 PARTS = {
-    "Start": ["docs/analyse", "docs/first_workers", "docs/several_hosts", "examples/index"],
+    "Start": ["docs/analyse", "docs/first_workers", "docs/adopt", "docs/several_hosts", "examples/index"],
     "Operate": ["docs/operations", "docs/watching", "docs/nginx", "docs/on_a_host", "docs/security"],
-    "Look up": ["docs/worker_types", "docs/endpoints", "docs/variables", "docs/decisions", "Plugins, modules and roles <reference/index>"],
+    "Look up": ["docs/worker_types", "docs/endpoints", "docs/variables", "docs/figures", "docs/decisions", "Plugins, modules and roles <reference/index>"],
     "The project": ["CONTRIBUTING", "CHANGELOG"],
 }
 

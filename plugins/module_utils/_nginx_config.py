@@ -101,9 +101,7 @@ class Config:
     def included(self, pattern: str) -> List[str]:
         """The files that an include reads."""
         pattern = self.absolute(pattern)
-        return sorted(
-            path for path in self.files if fnmatch.fnmatchcase(path, pattern) and path.count("/") == pattern.count("/")
-        )
+        return sorted(path for path in self.files if fnmatch.fnmatchcase(path, pattern) and path.count("/") == pattern.count("/"))
 
     def absolute(self, pattern: str) -> str:
         """An include's argument as a whole path."""

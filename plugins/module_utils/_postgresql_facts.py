@@ -22,7 +22,7 @@ SELECT = (
 )
 
 # Run by Synapse's own Python, which has a driver and reads YAML; what it needs comes by its standard input, as there may be a password in it.
-ASK = '''
+ASK = """
 import json, sys
 given = json.load(sys.stdin)
 database = given["database"]
@@ -44,7 +44,7 @@ if answer["engine"] == "psycopg2":
     answer["collation"], answer["ctype"] = cursor.fetchone()
     answer["unsafe_locale"] = bool((database or {}).get("allow_unsafe_locale"))
 print(json.dumps(answer))
-'''
+"""
 
 
 def ours(module: Any, port: int, database: str) -> Optional[Dict[str, Any]]:
@@ -66,7 +66,10 @@ def theirs(module: Any, venv: str, user: str, database: str, settings_dir: str) 
         return None
     folder = os.path.join(settings_dir, "conf.d")
     more = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    files = [os.path.join(settings_dir, "homeserver.yaml"), *(os.path.join(folder, name) for name in more if name.endswith(".yaml"))]
+    files = [
+        os.path.join(settings_dir, "homeserver.yaml"),
+        *(os.path.join(folder, name) for name in more if name.endswith(".yaml")),
+    ]
     given = {"database": json.loads(database or "{}"), "files": [path for path in files if os.path.exists(path)]}
     given["select"] = SELECT.format(database="current_database()")
     code, out, _err = module.run_command([runuser, "-u", user, "--", python, "-c", ASK], data=json.dumps(given), cwd="/")

@@ -7,7 +7,7 @@ module: installation_info
 short_description: Look at a Synapse that was set up by hand
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Tells the units that start Synapse, the settings they read, what the database says of itself, what nginx reads and which ports are
     taken. Changes nothing.
@@ -37,8 +37,10 @@ options:
     default: [/etc/systemd/system, /run/systemd/system, /usr/local/lib/systemd/system, /lib/systemd/system, /usr/lib/systemd/system]
 attributes:
   check_mode:
+    description: Looks in check mode as well.
     support: full
   diff_mode:
+    description: There is nothing to compare.
     support: none
 """
 
@@ -178,7 +180,9 @@ def main() -> None:
         "error": "",
     }
     if not python or not os.path.exists(python):
-        result["error"] = f"there is no Python of Synapse at {python}" if python else "no unit that starts Synapse's main process was found"
+        result["error"] = (
+            f"there is no Python of Synapse at {python}" if python else "no unit that starts Synapse's main process was found"
+        )
     elif not paths:
         result["error"] = f"{result['main']} names no file of settings"
     else:

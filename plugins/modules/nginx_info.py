@@ -7,14 +7,16 @@ module: nginx_info
 short_description: Look at what nginx reads
 version_added: 0.1.0
 author:
-  - synapse.workers contributors
+  - synapse.workers contributors (!UNKNOWN)
 description:
   - Runs C(nginx -T) and tells the server blocks, their locations and the upstreams, with file and line. Changes nothing.
   - Tells of other directives only their name and first argument, so that no header with a secret in it leaves the host.
 attributes:
   check_mode:
+    description: Looks in check mode as well.
     support: full
   diff_mode:
+    description: There is nothing to compare.
     support: none
 options: {}
 """

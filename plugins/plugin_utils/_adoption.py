@@ -94,7 +94,7 @@ class _Adoption:
         if not re.match(r"^[a-z][a-z0-9-]*$", service):
             self.problems.append(f"the main process runs as {unit}; its unit needs a name of small letters, digits and hyphens")
         base = str((self.main.get("configs") or list(self.found["settings"]))[0])
-        folder, _, name = base.rpartition("/")
+        folder, name = base.rsplit("/", 1)
         if name != "homeserver.yaml":
             self.problems.append(f"the settings of the main process are {base}; the roll-out reads {folder}/homeserver.yaml: "
                                  f"let that be a link to it")  # fmt: skip
@@ -114,11 +114,19 @@ class _Adoption:
             synapse_base_settings_managed=False,
             synapse_main_unit_managed=False,
         )
-        self.understood.append((f"{unit}: Synapse {self.found['release']} of {venv}, as {self.main['user']}", "the main process; its unit stays"))
+        self.understood.append(
+            (f"{unit}: Synapse {self.found['release']} of {venv}, as {self.main['user']}", "the main process; its unit stays")
+        )
         self.understood.append((", ".join(path for path in self.found["settings"]), "stay, and are read by all processes"))
         if self.main["user"] == "root":
-            self.problems.append(f"{unit} runs as root; give Synapse an account of its own first (User= in the unit, and its files)")
-        unread = [path for path in self.found["conf_d"] if path not in self.found["settings"] and not path.endswith("/90-synapse-workers.yaml")]
+            self.problems.append(
+                f"{unit} runs as root; give Synapse an account of its own first (User= in the unit, and its files)"
+            )
+        unread = [
+            path
+            for path in self.found["conf_d"]
+            if path not in self.found["settings"] and not path.endswith("/90-synapse-workers.yaml")
+        ]
         if unread:
             self.problems.append(
                 f"{', '.join(unread)}: the main process does not read this today, and would when it reads conf.d/; move it away, or make "
@@ -126,7 +134,9 @@ class _Adoption:
             )
         for path in (folder, data, venv):
             if re.match(r"/(home|root|run/user)/", f"{path}/"):
-                self.problems.append(f"{path} is in somebody's home, which the units of workers do not see; move it to /etc, /var or /opt")
+                self.problems.append(
+                    f"{path} is in somebody's home, which the units of workers do not see; move it to /etc, /var or /opt"
+                )
         others = [unit["unit"] for unit in self.found["units"] if unit["ours"]]
         if others:
             self.notes.append(f"this collection has been here already: {', '.join(others)}")
@@ -139,7 +149,9 @@ class _Adoption:
         settings = self.settings
         vhost = self._vhost()
         names = [name for name in (vhost or {}).get("names", []) if re.match(r"^[A-Za-z0-9.-]+$", name)]
-        url = str(settings.get("public_baseurl") or (f"https://{names[0]}/" if names else f"https://{settings.get('server_name')}/"))
+        url = str(
+            settings.get("public_baseurl") or (f"https://{names[0]}/" if names else f"https://{settings.get('server_name')}/")
+        )
         self.variables.update(
             synapse_server_name=settings.get("server_name", ""),
             synapse_public_baseurl=url,
@@ -160,11 +172,14 @@ class _Adoption:
                 dropped.append(f"port {listener.get('port')} of type replication")
                 continue
             resources = [
-                {**one, "names": [name for name in one.get("names", []) if name in KNOWN_RESOURCES]} for one in listener.get("resources") or []
+                {**one, "names": [name for name in one.get("names", []) if name in KNOWN_RESOURCES]}
+                for one in listener.get("resources") or []
             ]
             unknown = {name for one in listener.get("resources") or [] for name in one.get("names", [])} - set(KNOWN_RESOURCES)
             if unknown:
-                self.notes.append(f"listener {listener.get('port')}: Synapse knows no resource {', '.join(sorted(unknown))} any more; left out")
+                self.notes.append(
+                    f"listener {listener.get('port')}: Synapse knows no resource {', '.join(sorted(unknown))} any more; left out"
+                )
                 listener = {**listener, "resources": [one for one in resources if one["names"]]}
             if listener.get("additional_resources"):
                 self.notes.append(f"listener {listener.get('port')}: additional_resources are copied into the inventory as they are; "
@@ -186,7 +201,10 @@ class _Adoption:
         fitting = [
             listener["port"]
             for listener in listeners
-            if isinstance(listener.get("port"), int) and not listener.get("tls") and wanted <= _offered(listener) and _on_loopback(listener)
+            if isinstance(listener.get("port"), int)
+            and not listener.get("tls")
+            and wanted <= _offered(listener)
+            and _on_loopback(listener)
             # Replication can do everything, so it does not stay with what clients reach.
             and (wanted != {"replication"} or not _offered(listener) & {"client", "federation"})
         ]
@@ -248,8 +266,10 @@ class _Adoption:
         singles = [name for name in types if not BY_NAME[name].several]
         kept = [name for name in types if name not in singles or name not in taken]
         if len(kept) < len(types):
-            gone = ", ".join(name for name in types if name not in kept)
-            self.notes.append(f"{members[0]['unit']}: {gone} is done by one worker only, and {taken[gone.split(', ')[0]]} does it; left out")
+            gone = [name for name in types if name not in kept]
+            self.notes.append(
+                f"{members[0]['unit']}: {', '.join(gone)} is done by one worker only, and {taken[gone[0]]} does it; left out"
+            )
         if not kept:
             return
         taken.update(dict.fromkeys(singles, members[0]["unit"]))
@@ -310,7 +330,14 @@ class _Adoption:
         nginx = self.found["nginx"]
         counts: dict[str, tuple[int, int]] = {}
         for row in _endpoints.rows_for():
-            kind = next((name for name in row.types if not BY_NAME[name].streams and not BY_NAME[name].setting and not BY_NAME[name].media), "")
+            kind = next(
+                (
+                    name
+                    for name in row.types
+                    if not BY_NAME[name].streams and not BY_NAME[name].setting and not BY_NAME[name].media
+                ),
+                "",
+            )
             if not kind or row.types[0] != kind:
                 continue
             total, hits = counts.get(kind, (0, 0))
@@ -345,7 +372,9 @@ class _Adoption:
         if nginx["error"]:
             self.problems.append(f"nginx refuses its files as they are: {nginx['error']}")
         if vhost is None:
-            self.problems.append("no server block of nginx sends requests to the main process; say in the inventory who does (synapse_nginx_site)")
+            self.problems.append(
+                "no server block of nginx sends requests to the main process; say in the inventory who does (synapse_nginx_site)"
+            )
             return
         self.variables["synapse_nginx_site"] = False
         # Whoever answers it today goes on to.
@@ -365,7 +394,9 @@ class _Adoption:
             )
         for sentence, is_problem in in_the_way(vhost, {"snippet": snippet, "well_known": False}):
             (self.problems if is_problem else self.notes).append(sentence)
-        self.understood.append((f"the vhost {vhost['file']}:{vhost['line']} ({' '.join(vhost['names'])})", "stays; it needs one more line"))
+        self.understood.append(
+            (f"the vhost {vhost['file']}:{vhost['line']} ({' '.join(vhost['names'])})", "stays; it needs one more line")
+        )
 
     def _changes(self) -> list[str]:
         variables = self.variables

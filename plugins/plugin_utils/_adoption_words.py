@@ -82,7 +82,9 @@ def findings(
             if row.key in told["keys"] and not told.get("ours"):
                 gone(path, f"{row.key}: {str(told['keys'][row.key]).lower()}", row.since, row.instead)
                 if row.key in MUST_GO:
-                    problems.append(f"{path}: remove the line `{row.key}`; Synapse refuses it beside its successor, and alone it leaves the duty to nobody")
+                    problems.append(
+                        f"{path}: remove the line `{row.key}`; Synapse refuses it beside its successor, and alone it leaves the duty to nobody"
+                    )
         for listener in told["keys"].get("listeners") or []:
             if isinstance(listener, dict) and listener.get("type") == "replication":
                 gone(path, f"the listener on port {listener.get('port')} of type replication", "deprecated in 1.18, refused since 1.67",
@@ -96,9 +98,19 @@ def findings(
                     gone(path, row.key, row.since, row.instead)
             app = str(told["keys"].get("worker_app", "")).rpartition(".")[2]
             if OLD_APPS.get(app):
-                gone(path, f"worker_app: synapse.app.{app}", APPS_SINCE.get(app, "an alias since 1.12"), "`synapse.app.generic_worker`")
+                gone(
+                    path,
+                    f"worker_app: synapse.app.{app}",
+                    APPS_SINCE.get(app, "an alias since 1.12"),
+                    "`synapse.app.generic_worker`",
+                )
         if own.get(unit) and "worker_name" not in own[unit]:
-            gone(", ".join(files), "no worker_name", "the app's name stands in, so two of one app share it", "a name for every worker")
+            gone(
+                ", ".join(files),
+                "no worker_name",
+                "the app's name stands in, so two of one app share it",
+                "a name for every worker",
+            )
     for unit, words in found["refusals"].items():
         if words:
             notes.append(f"{unit}: Synapse {found['release']} does not start with these settings: {words}")
@@ -147,18 +159,23 @@ def _gathered(obsolete: list[dict[str, str]]) -> list[dict[str, str]]:
     for row in obsolete:
         files.setdefault((row["what"], row["since"], row["instead"]), []).append(row["where"])
     return [
-        {"what": what, "since": since, "instead": instead, "where": ", ".join(where) if len(where) < 3 else f"{where[0]} and {len(where) - 1} more"}
+        {
+            "what": what,
+            "since": since,
+            "instead": instead,
+            "where": ", ".join(where) if len(where) < 3 else f"{where[0]} and {len(where) - 1} more",
+        }
         for (what, since, instead), where in files.items()
     ]
 
 
 def _section(title: str, sentences: list[str], otherwise: str) -> str:
-    lines = [
-        "\n".join(line if line.startswith("      ") else textwrap.fill(line.strip(), 118, subsequent_indent="  ", break_on_hyphens=False,
-                                                                          break_long_words=False)
-                  for line in f"- {sentence}".split("\n"))
-        for sentence in sentences
-    ]  # fmt: skip
+    def folded(line: str) -> str:
+        if line.startswith("      "):
+            return line
+        return textwrap.fill(line.strip(), 118, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+    lines = [folded(line) for sentence in sentences for line in f"- {sentence}".split("\n")]
     return f"## {title}\n\n" + ("\n".join(lines) or otherwise)
 
 
@@ -172,7 +189,15 @@ def _table(title: str, columns: list[str], rows: list[dict[str, str]]) -> str:
     def row_of(cells: list[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
-    return "\n".join([f"## {title}", "", row_of(columns), "| " + " | ".join("-" * max(width, 3) for width in widths) + " |", *map(row_of, lines)])
+    return "\n".join(
+        [
+            f"## {title}",
+            "",
+            row_of(columns),
+            "| " + " | ".join("-" * max(width, 3) for width in widths) + " |",
+            *map(row_of, lines),
+        ]
+    )
 
 
 # What the variables of the inventory are about, in the order in which they are written.
@@ -201,7 +226,10 @@ def inventory_text(adoption: dict[str, Any], host: str, connection: dict[str, An
         connection: variables of Ansible that say how the host is reached.
     """
     variables = adoption["variables"]
-    body = ["# Made by synapse.workers.adopt; from here on it is yours.", "#   ansible-playbook -i inventory.yml synapse.workers.roll_out --check --diff"]
+    body = [
+        "# Made by synapse.workers.adopt; from here on it is yours.",
+        "#   ansible-playbook -i inventory.yml synapse.workers.roll_out --check --diff",
+    ]
     body += ["synapse:", "  hosts:"]
     body += _indented({host: connection} if connection else f"{host}:", 4)
     body += ["  vars:"]
@@ -215,7 +243,10 @@ def inventory_text(adoption: dict[str, Any], host: str, connection: dict[str, An
         body += [*_indented(rest, 4), ""]
     body.append("    # The whole truth about workers; docs/worker_types.md has the types.")
     body += ["    synapse_workers:" + ("" if adoption["workers"] else " []")]
-    body += [f"      - {yaml.safe_dump(row, default_flow_style=True, sort_keys=False, width=1000).strip()}" for row in adoption["workers"]]
+    body += [
+        f"      - {yaml.safe_dump(row, default_flow_style=True, sort_keys=False, width=1000).strip()}"
+        for row in adoption["workers"]
+    ]
     return "---\n" + "\n".join(body) + "\n"
 
 

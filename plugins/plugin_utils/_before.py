@@ -15,7 +15,11 @@ UNIT = re.compile(r"[\w@.:\\-]+[.]service")
 UNIT_KEYS = ("unit", "host", "listen", "metrics", "duty")
 # What the main process needs a listener for, and what that has to offer.
 NEEDED = {"listen": {"client", "federation"}, "replication": {"replication"}, "metrics": {"metrics"}}
-VARIABLES = {"listen": "synapse_main_port", "replication": "synapse_main_replication_port", "metrics": "synapse_main_metrics_port"}
+VARIABLES = {
+    "listen": "synapse_main_port",
+    "replication": "synapse_main_replication_port",
+    "metrics": "synapse_main_metrics_port",
+}
 
 
 def replaced_units(rows: Any, main_host: str) -> dict[str, list[dict[str, Any]]]:

@@ -172,7 +172,10 @@ def _collation(facts: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     said = f"collation of the database: {found['collation']} ({found['ctype']})"
     way = "dump it and load it into one made with LC_COLLATE and LC_CTYPE C (docs/adopt.md)"
     if found.get("unsafe_locale"):
-        yield f"{said}, which allow_unsafe_locale lets pass; indexes may break with the next upgrade of the system, so {way} some day", False
+        yield (
+            f"{said}, which allow_unsafe_locale lets pass; indexes may break with the next upgrade of the system, so {way} some day",
+            False,
+        )
     else:
         yield f"{said}, with which no process of Synapse starts; {way}", True
 

@@ -50,7 +50,9 @@ def vhost_check(nginx: dict[str, Any], settings: dict[str, Any]) -> dict[str, An
     if nginx["error"]:
         return {"problems": [f"nginx refuses its files as they are: {nginx['error']}"], "notes": [], "leads": False}
     if not any(fnmatch.fnmatchcase(settings["http"], pattern) for pattern in nginx["http_includes"]):
-        problems.append(f"the http block of nginx.conf does not include {settings['http']}; it needs `include /etc/nginx/conf.d/*.conf;`")
+        problems.append(
+            f"the http block of nginx.conf does not include {settings['http']}; it needs `include /etc/nginx/conf.d/*.conf;`"
+        )
     for directive in nginx["main"]:
         if directive["words"][0] == "pcre_jit" and settings["pcre_jit"] and "50-pcre-jit" not in directive["file"]:
             problems.append(f"{_at(directive)} sets pcre_jit, which nginx takes once; set nginx_pcre_jit: false")
@@ -156,7 +158,12 @@ def in_the_way(server: dict[str, Any], settings: dict[str, Any]) -> list[tuple[s
             found.append((f"{_at(directive)}: the snippet sets {name} for the server block too, and nginx takes it once; remove it, or "
                           f"move it into your own locations ({ONCE[name]})", True))  # fmt: skip
         elif name == "return":
-            found.append((f"{_at(directive)}: this answers every request of the server block, so none gets to the snippet; remove it", True))
+            found.append(
+                (
+                    f"{_at(directive)}: this answers every request of the server block, so none gets to the snippet; remove it",
+                    True,
+                )
+            )
         elif name == "rewrite":
             found.append((f"{_at(directive)}: this may turn a request away before the snippet sees it", False))
         elif name == "proxy_set_header" and directive["words"][1:] and directive["words"][1].lower() in (

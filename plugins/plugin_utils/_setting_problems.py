@@ -136,7 +136,11 @@ def _is_host_name(value: Any) -> bool:
 # variable → key in the settings, what it must be, and that in words.
 _SHAPES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "synapse_service": ("service", _matches(_SERVICE, _LONGEST_SERVICE), "small letters, digits and hyphens, a letter first"),
-    "synapse_worker_unit": ("worker_unit", _matches(_SERVICE, _LONGEST_SERVICE + 10), "small letters, digits and hyphens, a letter first"),
+    "synapse_worker_unit": (
+        "worker_unit",
+        _matches(_SERVICE, _LONGEST_SERVICE + 10),
+        "small letters, digits and hyphens, a letter first",
+    ),
     "synapse_target": ("target", _matches(_TARGET), "a name like 'synapse-workers.target'"),
     "synapse_user": ("user", _matches(_ACCOUNT), _AN_ACCOUNT),
     "synapse_nginx_user": ("nginx_user", _matches(_ACCOUNT), _AN_ACCOUNT),

@@ -16,7 +16,7 @@ import ansible
 ROOT = Path(__file__).parents[4]
 MODULES = ROOT / "plugins" / "modules"
 # Where packages of collections are found: beside a checkout, or, as ansible-test has it, around the collection.
-COLLECTIONS = next(path for path in (ROOT / ".cache/collections", ROOT.parents[2]) if (path / "ansible_collections").is_dir())
+COLLECTIONS = next(path for path in (ROOT / ".cache/collections", *ROOT.parents) if (path / "ansible_collections").is_dir())
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
