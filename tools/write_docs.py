@@ -228,6 +228,23 @@ def variables(spec: dict[str, Any]) -> str:
     )
 
 
+def figures() -> str:
+    """The goals of all benches, and what was measured."""
+    parts = []
+    for page in sorted((ROOT / "bench").glob("*/results.md")):
+        text = page.read_text(encoding="utf-8")
+        title = (page.parent / "README.md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        machine, goals = text.split("\n\n## Goals\n\n")
+        goals = goals.split("\n\n", maxsplit=1)[0]
+        machine = machine.rsplit("\n\n", maxsplit=1)[-1]
+        parts.append(f"## {title}\n\n{goals}\n\n{machine} [How, and all figures](../bench/{page.parent.name}/README.md).\n")
+    return (
+        f"<!-- {MADE} from the results of bench/. -->\n"
+        "# What was measured\n\nEach beside its rivals in the same run, as a ratio where it depends on the machine. A goal that is missed stays here "
+        "with what was measured. `dev/bench` measures all of it again.\n\n" + "\n".join(parts)
+    )
+
+
 def table(head: list[str], rows: Any) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -264,6 +281,7 @@ def everything() -> Iterator[tuple[str, str]]:
     yield "roles/prometheus/files/grafana-dashboard.json", dashboard(load("plugin_utils._status").NEAR_THE_LIMIT)
     yield "docs/endpoints.md", endpoints(load("module_utils._endpoints"), rows)
     spec = yaml.safe_load((ROOT / "roles/synapse/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    yield "docs/figures.md", figures()
     yield "docs/variables.md", variables(spec["argument_specs"]["main"])
 
 

@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".cache" / "collections")]
 from ansible_collections.synapse.workers.plugins.plugin_utils._recommendation import shares  # noqa: E402
 
 from bench.access_log import traffic  # noqa: E402
-from bench.machine import machine  # noqa: E402
+from bench.report import page, publish, table  # noqa: E402
 
 FOLDER = ROOT / ".cache" / "access_log"
 # The interpreter that Ansible would find on the host.
@@ -208,15 +208,6 @@ def ratio(costs: dict[str, list[Cost]], one: Way, other: Way) -> float:
     return statistics.median(first.seconds / second.seconds for first, second in pairs)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
-
-    return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])
-
-
 def counted(path: Path) -> dict[str, Any]:
     """What we count of a log."""
     run = subprocess.run([PYTHON, ROOT / "bench/access_log/count.py", path], check=True, capture_output=True)
@@ -289,25 +280,31 @@ def measure(logs: dict[str, tuple[Path, traffic.Log]], rounds: int) -> str:
         exactness("a part of the day, gzip", of_part, counted(FOLDER / "part.log.gz")),
     ]
     goals = [
-        ["CPU of the greps, LC_ALL=C", "at least 4 ×", f"{ratio(costs, REFERENCE, US):.1f} ×"],
-        ["CPU of the greps, C.UTF-8", "at least 12 ×", f"{ratio(part_costs, UTF_8, US):.1f} ×"],
-        ["CPU of the greps, gzip", "at least 7 ×", f"{ratio(packed_costs, PACKED_REFERENCE, US):.1f} ×"],
-        ["iterating the lines in Python", "at most 5 ×", f"{ratio(costs, US, LINES):.1f} ×"],
-        ["memory", "at most 25 MiB", f"{max(cost.mebibytes for cost in [*costs[US.name], *part_costs[US.name]]):.0f} MiB"],
+        ["CPU of seven greps over ours, LC_ALL=C", "at least 4 ×", f"{ratio(costs, REFERENCE, US):.1f} ×"],
+        ["CPU of seven greps over ours, C.UTF-8", "at least 12 ×", f"{ratio(part_costs, UTF_8, US):.1f} ×"],
+        ["CPU of seven greps over ours, gzip", "at least 7 ×", f"{ratio(packed_costs, PACKED_REFERENCE, US):.1f} ×"],
+        ["CPU of ours over iterating the lines in Python", "at most 5 ×", f"{ratio(costs, US, LINES):.1f} ×"],
+        [
+            "memory, whatever the size",
+            "at most 25 MiB",
+            f"{max(cost.mebibytes for cost in [*costs[US.name], *part_costs[US.name]]):.0f} MiB",
+        ],
         ["counts that are wrong", "none", str(sum(int(row[-1]) for row in exact))],
     ]
-    return "\n\n".join(
-        [
-            f"{machine()}.",
-            "## Goals\n\n" + table(["", "aim", "measured"], goals),
-            f"## A day, {truth.lines:,} lines, {day.stat().st_size / 1e9:.1f} GB\n\n{whole}",
-            f"## A tenth of it, for the slow ones\n\n{of_part.lines:,} lines.\n\n{small}",
-            f"## The same, gzip\n\n{packed}",
-            "## Exactness\n\n"
-            + table(["log", "lines", "endpoints and methods", "unknown", "not Matrix", "broken", "wrong counts"], exact),
-            "## The table of 2020\n\n" + seven_types(found, truth, costs[REFERENCE.name][0].output),
-        ]
-    )
+    parts = [
+        f"## A day, {truth.lines:,} lines, {day.stat().st_size / 1e9:.1f} GB",
+        whole,
+        "## A tenth of it, for the slow ones",
+        f"{of_part.lines:,} lines.",
+        small,
+        "## The same, gzip",
+        packed,
+        "## Exactness",
+        table(["log", "lines", "endpoints and methods", "unknown", "not Matrix", "broken", "wrong counts"], exact),
+        "## The table of 2020",
+        seven_types(found, truth, costs[REFERENCE.name][0].output),
+    ]
+    return page("access_log/run.py", goals, parts)
 
 
 def main() -> None:
@@ -326,12 +323,10 @@ def main() -> None:
         kept.write_bytes(pickle.dumps(logs))
         return
     try:
-        text = measure(logs, given.rounds) + "\n"
+        text = measure(logs, given.rounds)
     finally:
         shutil.rmtree(FOLDER)
-    print(text)
-    if given.write:
-        given.write.write_text(f"<!-- Written by bench/access_log/run.py. -->\n\n{text}")
+    publish(text, given.write)
 
 
 if __name__ == "__main__":

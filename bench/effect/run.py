@@ -34,7 +34,7 @@ from outsider.story import C3  # noqa: E402
 from bench.load.book import Book  # noqa: E402
 from bench.load.client import Client  # noqa: E402
 from bench.load.people import Device, People, Size  # noqa: E402
-from bench.machine import machine  # noqa: E402
+from bench.report import page, publish, table  # noqa: E402
 
 NAME, ADDRESS, SERVER = "synapse-effect", "172.30.77.95", "effect.example"
 SERVICE = "matrix-synapse"
@@ -71,15 +71,18 @@ class Plan(NamedTuple):
     workers: list[dict[str, Any]]
 
 
+EXAMPLE = "examples/one_host"
+
+
 def plans() -> list[Plan]:
     """Without workers, with what the log's analysis recommends for the mix, and with what the README recommends."""
-    inventory = yaml.safe_load((ROOT / "examples/one_host/inventory.yml").read_text())
+    inventory = yaml.safe_load((ROOT / EXAMPLE / "inventory.yml").read_text())
     example = inventory["synapse"]["vars"]["synapse_workers"]
     return [
         Plan("no workers", []),
         Plan("2 synchrotrons", [{"type": "synchrotron", "count": 2}]),
-        Plan("examples/one_host", example),
-        Plan("examples/one_host and an event persister", [*example, {"type": "event_persister"}]),
+        Plan(EXAMPLE, example),
+        Plan(f"{EXAMPLE} and an event persister", [*example, {"type": "event_persister"}]),
     ]
 
 
@@ -193,25 +196,39 @@ async def measure(rounds: int, count: int) -> list[Round]:
 
 
 def report(found: dict[str, list[Round]], count: int) -> str:
-    """A table of Markdown: medians, and the least and the most."""
+    """The page: medians, and the least and the most."""
 
     def cell(values: list[float]) -> str:
         return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
-    reference = statistics.median(one.main for one in next(iter(found.values())))
-    lines = [
-        f"{machine()}. {len(next(iter(found.values())))} rounds of {count} requests, {AT_ONCE} at a time; nothing was taken from the"
-        " cache of sync's answers. CPU seconds per 1000 requests: median (least to most).",
-        "",
-        "| workers | main | of that without workers | all workers | failed |",
-        "| ------- | ---: | ----------------------: | ----------: | -----: |",
+    medians = {name: statistics.median(one.main for one in rounds) for name, rounds in found.items()}
+    reference = next(iter(medians.values()))
+    failed = {name: sum(one.failed for one in rounds) for name, rounds in found.items()}
+    rows = [
+        [
+            name,
+            cell([one.main for one in rounds]),
+            f"{medians[name] / reference:.0%}",
+            cell([one.workers for one in rounds]),
+            str(failed[name]),
+        ]
+        for name, rounds in found.items()
     ]
-    for name, rounds in found.items():
-        main = [one.main for one in rounds]
-        share = f"{statistics.median(main) / reference:.0%}"
-        workers = cell([one.workers for one in rounds])
-        lines.append(f"| {name} | {cell(main)} | {share} | {workers} | {sum(one.failed for one in rounds)} |")
-    return "\n".join(lines) + "\n"
+    how_often = len(next(iter(found.values())))
+    goals = [
+        [
+            f"CPU of the main process for the mix, with {EXAMPLE}, over that without workers",
+            "at most 10%",
+            f"{medians[EXAMPLE] / reference:.0%}",
+        ],
+        ["requests that failed", "none", f"{sum(failed.values())} of {how_often * count * len(found):,}"],
+    ]
+    parts = [
+        f"{how_often} rounds of {count} requests, {AT_ONCE} at a time; nothing was taken from the cache of sync's answers.",
+        "CPU seconds per 1000 requests: median (least to most).",
+        table(["workers", "main", "of that without workers", "all workers", "failed"], rows),
+    ]
+    return page("effect/run.py", goals, parts)
 
 
 def main() -> int:
@@ -238,9 +255,7 @@ def main() -> int:
         if not options.keep:
             subprocess.run([container, "down", NAME], check=True)
     text = report(found, options.requests)
-    print(text)
-    if options.write:
-        options.write.write_text(f"# What workers take off the main process\n\n{text}")
+    publish(text, options.write)
     return int(any(one.failed for rounds in found.values() for one in rounds))
 
 

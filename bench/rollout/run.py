@@ -6,7 +6,7 @@ The playbook is the real one. CPU seconds are those of ansible-playbook and all 
 through the connection there: it is the children of the container's shim that `docker exec` starts, with all that they waited for.
 What systemd and the services do meanwhile is not in it. Calls of modules are counted on the host, by what each writes to its journal.
 
-    bench/rollout/run.py            writes results.md; wants a machine that does nothing else, and takes some minutes
+    bench/rollout/run.py --write bench/rollout/results.md    wants a machine that does nothing else, and takes some minutes
 
 Needs what `dev/setup` installs and a Docker engine on this machine. Ends with 1 when a goal is missed.
 """
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.machine import machine  # noqa: E402
+from bench.report import page, publish, table  # noqa: E402
 
 NAME, ADDRESS = "synapse-rollout-bench", "172.30.77.96"
 IMAGE = "synapse-workers-test:bookworm-baked"
@@ -165,8 +165,8 @@ def ratio(ours: list[Cost], theirs: list[Cost]) -> float:
     return statistics.median(one.cpu / other.cpu for one, other in zip(ours, theirs, strict=True))
 
 
-def row(name: str, cost: Cost) -> str:
-    return f"| {name} | {cost.tasks} | {cost.results} | {cost.calls} | {cost.cpu:.2f} | {cost.wall:.0f} |"
+def row(name: str, cost: Cost) -> list[str]:
+    return [name, str(cost.tasks), str(cost.results), str(cost.calls), f"{cost.cpu:.2f}", f"{cost.wall:.0f}"]
 
 
 def main() -> int:
@@ -174,6 +174,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loops", type=int, default=3, help="workers of the usual loops, beside one")
+    parser.add_argument("--write", type=Path, help="write the tables to this file too")
     parser.add_argument("--keep", action="store_true", help="leave the containers")
     options = parser.parse_args()
     engine = subprocess.run([ROOT / "dev/engine"], check=True, capture_output=True, text=True).stdout.strip()
@@ -186,8 +187,7 @@ def main() -> int:
         finally:
             if not options.keep:
                 host.down()
-    (HERE / "results.md").write_text(text)
-    print(text)
+    publish(text, options.write)
     return missed
 
 
@@ -212,42 +212,40 @@ def measure(host: Host, workers: int, rounds: int, loops: int) -> tuple[str, int
     slope = {style: (usual[style, loops].cpu - usual[style, 1].cpu) / (loops - 1) for style in ("loop", "include")}
     per_worker = (lots.cpu - one.cpu) / (workers - 1)
     growing = (to_many.cpu - to_two.cpu) / (workers - 2)
-    goals = [
-        (f"no-op, {workers} workers ÷ 1 worker", ratio(by_many, facts_by_many) / ratio(by_one, facts_by_one), 1.25, "×"),
-        (f"no-op, {workers} workers ÷ an empty play with its facts", ratio(by_many, facts_by_many), 3, "×"),
-        ("no-op, per added worker", per_worker, 0.03, "s"),
-        ("a run that adds workers, per added worker", growing, 0.03, "s"),
-        ("calls of modules in a no-op, more for more workers", lots.calls - one.calls, 0, ""),
-        ("calls of modules when workers are added, more for more workers", to_many.calls - to_two.calls, 0, ""),
-    ]
-    lines = [
-        "<!-- Written by bench/rollout/run.py. -->",
-        "",
-        f"{machine()}; {rounds} rounds, CPU seconds of the controller's processes and of what they ran on the host.",
-        "",
-        "| run | tasks | results on the host | calls of modules | CPU s | wall s |",
-        "| --- | --- | --- | --- | --- | --- |",
-        row("an empty play with its facts", facts),
-        row("no-op, 1 worker", one),
-        row(f"no-op, {workers} workers", lots),
-        row("1 → 2 workers", to_two),
-        row(f"1 → {workers} workers", to_many),
-        *(
-            row(f"the usual {style}, no-op, {count} worker{'s' if count > 1 else ''}", cost)
-            for (style, count), cost in usual.items()
+    limits = [
+        (
+            f"CPU of a run that changes nothing, {workers} workers over one",
+            ratio(by_many, facts_by_many) / ratio(by_one, facts_by_one),
+            1.25,
+            " ×",
         ),
-        "",
-        "| goal | measured | at most |",
-        "| --- | --- | --- |",
-        *(f"| {name} | {value:.3g} {unit} | {goal} {unit} |".replace(" |", " |") for name, value, goal, unit in goals),
-        "",
+        ("CPU of a run that changes nothing over an empty play with its facts", ratio(by_many, facts_by_many), 3, " ×"),
+        ("CPU of a run that changes nothing, per added worker", per_worker, 0.03, " s"),
+        ("CPU of a run that adds workers, per added worker", growing, 0.03, " s"),
+        ("calls of modules in a run that changes nothing, more for more workers", lots.calls - one.calls, 0, ""),
+        ("calls of modules in a run that adds workers, more for more workers", to_many.calls - to_two.calls, 0, ""),
+    ]
+    runs = {
+        "an empty play with its facts": facts,
+        "no-op, 1 worker": one,
+        f"no-op, {workers} workers": lots,
+        "1 → 2 workers": to_two,
+        f"1 → {workers} workers": to_many,
+        **{f"the usual {style}, no-op, {count} worker{'s' if count > 1 else ''}": cost for (style, count), cost in usual.items()},
+    }
+    parts = [
+        "CPU seconds of the controller's processes and of what they ran on the host.",
+        table(
+            ["run", "tasks", "results on the host", "calls of modules", "CPU s", "wall s"], [row(*run) for run in runs.items()]
+        ),
         f"The usual styles cost {slope['loop']:.2f} s (loop) and {slope['include']:.2f} s (include) of CPU for each worker in a run that "
         f"changes nothing: by that {(usual['loop', 1].cpu + slope['loop'] * (workers - 1)) / lots.cpu:.0f} and "
         f"{(usual['include', 1].cpu + slope['include'] * (workers - 1)) / lots.cpu:.0f} times ours with {workers} workers "
         "(calculated, their cost being linear).",
-        "",
     ]
-    return "\n".join(lines), int(any(value > goal for _name, value, goal, _unit in goals))
+    goals = [[name, f"at most {goal}{unit}", f"{value:.3g}{unit}"] for name, value, goal, unit in limits]
+    text = page("rollout/run.py", goals, parts, f", {rounds} rounds")
+    return text, int(any(value > goal for _name, value, goal, _unit in limits))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._endpoints import 
 from ansible_collections.synapse.workers.plugins.module_utils._worker_types import TABLE  # noqa: E402
 
 from bench.machine import machine  # noqa: E402
+from bench.report import page, publish, table  # noqa: E402
 from tests.routing.edge import free_port, rendered  # noqa: E402
 from tests.routing.plans import PLANS, Row  # noqa: E402
 
@@ -448,14 +449,6 @@ def size_of(design: Design) -> Size:
     return Size(len(routing), len(lines), max(map(len, lines)))
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of Markdown that is also one on a terminal."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    rule = " | ".join("-" * width for width in widths)
-    return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
-
-
 def count_instructions(folder: Path, backend: str, count: int) -> tuple[str, list[list[str]]]:
     """The tables of instructions, and the goals that they decide."""
     base = limit()
@@ -505,8 +498,16 @@ def count_instructions(folder: Path, backend: str, count: int) -> tuple[str, lis
     without = [thousands(max(costs.values())) for costs in above[1][:2]]
     goals = [
         ["instructions above one `location /`, the mix", "at most +1.5 k", f"{plans[0]} (every type {plans[1]})"],
-        ["the same, a room's call that no worker serves", "at most +6 k", f"{worsts[0]} (every type {worsts[1]})"],
-        ["the same without JIT, the dearest of four", "at most +35 k", f"{without[0]} (every type {without[1]})"],
+        [
+            "instructions above one `location /`, a call that no worker serves",
+            "at most +6 k",
+            f"{worsts[0]} (every type {worsts[1]})",
+        ],
+        [
+            "instructions above one `location /` without JIT, the dearest of four calls",
+            "at most +35 k",
+            f"{without[0]} (every type {without[1]})",
+        ],
     ]
     return "\n\n".join(parts), goals
 
@@ -555,27 +556,24 @@ def time_cpu(folder: Path, addresses: dict[str, str], rounds: int, count: int) -
     for name, values in found.items():
         reference = found[references[name]]
         ratios = sorted(one / other for one, other in zip(values, reference, strict=True))
-        least, quarter = min(values) / min(reference), len(ratios) // 4
-        rows.append(
-            [name, f"{least:.2f}", f"{statistics.median(ratios):.2f}", f"{ratios[quarter]:.2f}–{ratios[-1 - quarter]:.2f}"]
-        )
+        best[name], quarter = f"{min(values) / min(reference):.2f}", len(ratios) // 4
+        rows.append([name, best[name], f"{statistics.median(ratios):.2f}", f"{ratios[quarter]:.2f}–{ratios[-1 - quarter]:.2f}"])
     # An access log is compared with an access log.
     head = ["CPU time per proxied request of the mix", "× 2020, TCP", "median round", "middle half of the rounds"]
     goals = [
         ["CPU time per request over that of 2020, TCP", "at most 0.33", best["ours, TCP"]],
         ["CPU time per request over that of 2020, unix sockets", "at most 0.25", best["ours, unix sockets"]],
     ]
-    return table(head, rows), goals
+    return f"{machine()}.\n\n{table(head, rows)}", goals
 
 
 def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def measured_on() -> str:
-    """Where, when, and which nginx."""
-    version = subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr.split("/")[-1].strip()
-    return f"{machine()}, nginx {version}."
+def version() -> str:
+    """Which nginx."""
+    return "nginx " + subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr.split("/")[-1].strip()
 
 
 def main() -> None:
@@ -598,20 +596,10 @@ def main() -> None:
         counted, goals = count_instructions(folder, addresses["TCP"], arguments.requests)
         timed, more = time_cpu(folder, addresses, arguments.rounds, arguments.cpu_requests)
     seven, every = sizes.values()
-    goals += more
     goals.append(["lines of routing", "at most 150", f"{seven.lines} (every type {every.lines})"])
     goals.append(["the longest line", "at most 300", f"{max(seven.longest, every.longest)} characters"])
-    parts = [
-        measured_on(),
-        "## Goals\n\n" + table(["", "aim", "measured"], goals),
-        "## Size of the routing\n\n" + table(["plan", "lines", "with comments", "longest"], rows),
-        counted,
-        f"## CPU time\n\n{timed}",
-    ]
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(f"<!-- Written by bench/routing/run.py. -->\n\n{text}")
+    parts = ["## Size of the routing", table(["plan", "lines", "with comments", "longest"], rows), counted, "## CPU time", timed]
+    publish(page("routing/run.py", [*more, *goals], parts, f", {version()}"), arguments.write)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ def test_paths_are_written_out() -> None:
         ("PUT", "/_matrix/client/v3/user/@u:s/account_data/m.direct", "account_data"),
         ("GET", "/_matrix/client/v3/rooms/!r:s/state/m.room.name", "client_reader"),
         ("PUT", "/_matrix/client/v3/rooms/!r:s/state/m.room.name/", "event_creator"),
+        ("PUT", "/_matrix/client/v3/rooms/!r:s/typing/@u:s", "typing"),
+        ("PUT", "/_matrix/client/v3/sendToDevice/m.room.encrypted/1", "to_device"),
         ("HEAD", "/_matrix/client/v3/rooms/!r:s/messages", "client_reader"),
         ("GET", "/_matrix/client/v3/rooms/a%2Fb/messages", "client_reader"),
         ("GET", "/_matrix/client/v3/rooms/a/b/messages", "main"),
