@@ -81,11 +81,14 @@ def old_processes(planned: List[str], remembered: Dict[str, Dict[str, Any]]) -> 
 
 def replaced_processes(replaced: List[Dict[str, Any]], units: Dict[str, Dict[str, str]]) -> Dict[str, Dict[str, Any]]:
     """Of units that were here before this collection, those that still run or would start with the host, as if remembered."""
+
+    def lives(unit: Dict[str, str]) -> bool:
+        return unit.get("ActiveState") in (*RUNNING, "activating") or unit.get("UnitFileState") == "enabled"
+
     return {
         row["name"]: {key: row[key] for key in ("unit", "listen", "metrics", "yields")}
         for row in replaced
-        if units.get(row["unit"], {}).get("ActiveState") in (*RUNNING, "activating")
-        or units.get(row["unit"], {}).get("UnitFileState") == "enabled"
+        if lives(units.get(row["unit"], {}))
     }
 
 
