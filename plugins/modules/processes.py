@@ -268,22 +268,26 @@ class Run:
         """Waits for all; those that did not get ready in time, with what they lacked. ``then`` is called for the others."""
         deadline = time.monotonic() + self.params["timeout"]
         failures = []
-        for process in processes:
-            missing = self.wait(process, deadline)
-            if missing is not None:
-                failures.append((process, missing))
-            elif then:
-                then(process)
-        return failures
-
-    def wait(self, process: Process, deadline: float) -> str | None:
-        """None once the process is ready, else what it lacked at the end."""
-        while True:
-            state = self.systemd.show([process["unit"]]).get(process["unit"], {}).get("ActiveState")
-            missing = f"its unit is {state}" if state != "active" else what_is_missing(process["probe"])
-            if missing is None or state == "failed" or time.monotonic() > deadline:
-                return missing
-            time.sleep(PAUSE)
+        pending = processes
+        while pending:
+            # systemd is asked once for all: a question for each would be most of what a run with many workers costs.
+            units = self.systemd.show([process["unit"] for process in pending])
+            late = time.monotonic() > deadline
+            waiting = []
+            for process in pending:
+                state = units.get(process["unit"], {}).get("ActiveState")
+                missing = f"its unit is {state}" if state != "active" else what_is_missing(process["probe"])
+                if missing is None:
+                    if then:
+                        then(process)
+                elif state == "failed" or late:
+                    failures.append((process, missing))
+                else:
+                    waiting.append(process)
+            pending = waiting
+            if pending:
+                time.sleep(PAUSE)
+        return sorted(failures, key=lambda failure: processes.index(failure[0]))
 
     @staticmethod
     def words(failures: list[tuple[Process, str]]) -> str:

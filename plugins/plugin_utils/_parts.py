@@ -20,25 +20,27 @@ CODE = (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def part_wishes(places: dict[str, Any], given: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def part_wishes(places: dict[str, Any], given: dict[str, Any], names: list[str], common: Any = None) -> dict[str, Any]:
     """For the module ``settled``: where each of the named parts leaves something, and as ``wish`` a digest of what it goes by.
 
     Args:
         places: name → kind of place → list, as the module takes it.
         given: name → whatever the part goes by, of any shape.
         names: of the parts that are meant.
+        common: what all of them go by besides.
     """
-    return {name: {**places[name], "wish": _digest(given[name])} for name in names}
+    return {name: {**places[name], "wish": _digest([common, given[name]])} for name in names}
 
 
-def settled_parts(given: dict[str, Any], seen: dict[str, str]) -> list[str]:
+def settled_parts(given: dict[str, Any], seen: dict[str, str], common: Any = None) -> list[str]:
     """Names of the parts that have nothing to do.
 
     Args:
         given: as above.
         seen: what the module ``processes_info`` returned as ``settled``.
+        common: as above.
     """
-    return [name for name in given if name in seen and seen[name] == _digest(given[name])]
+    return [name for name in given if name in seen and seen[name] == _digest([common, given[name]])]
 
 
 def unsettled_parts(topology: dict[str, Any], settled: dict[str, list[str]], routes: bool = True) -> dict[str, list[str]]:
@@ -53,7 +55,7 @@ def unsettled_parts(topology: dict[str, Any], settled: dict[str, list[str]], rou
     for host, names in settled.items():
         parts = topology["hosts"][host]["parts"]
         needed = [name for name in ("postgresql", "redis", "nginx", "prometheus") if name in parts]
-        needed += ["host"] * ("processes" in parts) + ["routes"] * ("main" in parts and routes)
+        needed += ["ground", "host"] * ("processes" in parts) + ["routes"] * ("main" in parts and routes)
         if left := [name for name in needed if name not in names]:
             found[host] = left
     return found

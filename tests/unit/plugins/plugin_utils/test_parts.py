@@ -37,6 +37,12 @@ def test_something_else_that_is_given_unsettles(other: Any) -> None:
     assert settled_parts({**GIVEN, "redis": other}, seen_after(GIVEN)) == ["nginx"]
 
 
+def test_something_else_that_all_are_given_unsettles_all() -> None:
+    seen = {name: part["wish"] for name, part in part_wishes(PLACES, GIVEN, list(PLACES), {"version": "1"}).items()}
+    assert settled_parts(GIVEN, seen, {"version": "1"}) == ["redis", "nginx"]
+    assert settled_parts(GIVEN, seen, {"version": "2"}) == []
+
+
 def test_other_code_unsettles(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = seen_after(GIVEN)
     monkeypatch.setattr(_parts, "_code", lambda: "another release")
@@ -49,16 +55,16 @@ def test_the_code_is_what_does_the_work() -> None:
     assert not any(path.startswith(("tests", "docs", "roles/redis/README")) for path in found)
 
 
-ALL = ["postgresql", "redis", "nginx", "host", "routes"]
+ALL = ["postgresql", "redis", "nginx", "ground", "host", "routes"]
 
 
 def test_hosts_need_what_their_parts_are() -> None:
     plan = good_plan({"type": "synchrotron", "host": "app2"}, nginx_hosts=["app3"])
     nothing: dict[str, list[str]] = {"app1": [], "app2": [], "app3": []}
     assert unsettled_parts(plan, nothing) == {
-        "app1": ["postgresql", "redis", "host", "routes"],
-        "app2": ["host"],
+        "app1": ["postgresql", "redis", "ground", "host", "routes"],
+        "app2": ["ground", "host"],
         "app3": ["nginx"],
     }
-    assert unsettled_parts(plan, {**nothing, "app1": ALL}) == {"app2": ["host"], "app3": ["nginx"]}
+    assert unsettled_parts(plan, {**nothing, "app1": ALL, "app2": ["ground"]}) == {"app2": ["host"], "app3": ["nginx"]}
     assert unsettled_parts(plan, {"app1": [name for name in ALL if name != "routes"]}, routes=False) == {}
