@@ -82,9 +82,29 @@ options:
       - V(ready) changes nothing, and fails when one of the processes does not get ready.
       - V(quiet) changes nothing, and waits until no remembered process of the host is answering anything but long-polls, at most
         O(quiet) seconds for what must not be sent again (POST), and ten for the rest. nginx must be holding requests by then.
+      - V(prepared) changes nothing but what O(revival) is for. To be run before nginx holds requests.
     type: str
-    choices: [started, stopped_together, retired, ready, quiet]
+    choices: [started, stopped_together, retired, ready, quiet, prepared]
     default: started
+  revival:
+    description:
+      - Lets systemd finish what this run has begun, should the run be killed, so that the server answers again. Every call with it, and
+        every quarter of a minute of one that waits, puts that off.
+      - With O(state=prepared) and O(state=stopped_together) it stops what may not change one by one, starts what is planned and does not
+        run, and lets requests go on. With O(state=started) it only starts, and is called off once all planned processes run.
+    type: dict
+    suboptions:
+      unit:
+        description: Name of the timer and of the service that do it, without a suffix.
+        type: str
+        required: true
+      after:
+        description: Seconds from the last sign of life of the run.
+        type: int
+        default: 60
+      closed:
+        description: The file while which nginx holds requests. Removed in the end.
+        type: path
   only:
     description: With O(state=started) or O(state=ready), leave other processes as they are. Names.
     type: list
@@ -154,6 +174,7 @@ plan:
       returned: when there were any
 """
 
+import shlex
 import time
 from typing import Any, Callable, Dict
 
@@ -167,6 +188,7 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_changes i
     NOT_PLANNED,
     RESTART,
     RETIRE,
+    RUNNING,
     START,
     STOP,
     STOP_START,
@@ -188,6 +210,9 @@ Process = Dict[str, Any]
 # Twice a second is often enough for a process that takes a second and a half to start.
 PAUSE = 0.5
 
+# How often a run that waits puts its revival off, in seconds.
+SIGN_OF_LIFE = 15
+
 # Seconds that requests have to end which nginx may send again, while all others are held.
 REPEATABLE_PATIENCE = 10
 
@@ -201,6 +226,7 @@ class Run:
         self.systemd = Systemd(module)
         self.memory = Memory(self.params["memory"])
         self.plan: list[dict[str, Any]] = []
+        self.alive = time.monotonic()
         release = installed_release(self.params["version_of"]) if self.params["version_of"] else ""
         secrets = stamp_of(self.params["secrets"]) if self.params["secrets"] else ""
         self.processes = [with_host_parts(process, release, secrets) for process in self.params["processes"]]
@@ -234,6 +260,9 @@ class Run:
         if self.module.check_mode:
             return
         self.reload_daemon()
+        if self.revival_is_prepared():
+            # This run goes on: what it has yet to start shall not be started under its hands.
+            self.prepare_revival([])
         if any(wave >= 0 for wave in waves):
             self.wait_until_quiet()
         for wave in sorted(waves):
@@ -241,6 +270,8 @@ class Run:
                 self.drain(waves[wave])
             self.bring_up(waves[wave], "start" if wave == -1 else "restart")
         self.start_target()
+        if waves:
+            self.call_off()
 
     def bring_up(self, processes: list[Process], verb: str) -> None:
         units = [process["unit"] for process in processes]
@@ -286,6 +317,7 @@ class Run:
                     waiting.append(process)
             pending = waiting
             if pending:
+                self.show_life([])
                 time.sleep(PAUSE)
         return sorted(failures, key=lambda failure: processes.index(failure[0]))
 
@@ -313,7 +345,7 @@ class Run:
     def quiet(self) -> None:
         self.wait_until_quiet()
 
-    def wait_until_quiet(self) -> None:
+    def wait_until_quiet(self, stopping: list[str] | None = None) -> None:
         """Wait until requests that were under way when nginx began to hold have ended; of what is cut only the rest is told."""
         if not self.params["quiet"]:
             return
@@ -335,6 +367,7 @@ class Run:
                     if number:
                         self.plan.append({"name": name, "action": KEEP, "reason": "", "cut": number})
                 return
+            self.show_life(stopping or [])
             time.sleep(PAUSE)
 
     def enable(self, processes: list[Process]) -> None:
@@ -362,7 +395,8 @@ class Run:
         if any(unit.get("NeedDaemonReload") == "yes" for unit in self.units.values()):
             self.systemd.run("daemon-reload")
 
-    def stopped_together(self) -> None:
+    def what_stops_together(self) -> list[str]:
+        """Units, each noted in the plan."""
         units = []
         for process in self.processes:
             action, reason = self.decide(process)
@@ -373,9 +407,68 @@ class Run:
             if process["yields"] and self.systemd.show([process["unit"]])[process["unit"]].get("ActiveState") == "active":
                 units.append(process["unit"])
                 self.note(process, STOP, DUTY_PASSES)
+        return units
+
+    def stopped_together(self) -> None:
+        units = self.what_stops_together()
         if units and not self.module.check_mode:
-            self.wait_until_quiet()
+            if self.params["quiet"]:
+                self.prepare_revival(units)
+                self.wait_until_quiet(units)
+            self.prepare_revival(units)
             self.systemd.run("stop", *units)
+
+    # Should this run be killed
+
+    def prepared(self) -> None:
+        units = self.what_stops_together()
+        self.plan = []
+        if not self.module.check_mode:
+            self.prepare_revival(units)
+
+    def prepare_revival(self, stopping: list[str]) -> None:
+        """Let systemd do, some time from now, what this run is about to: stop these, start what is planned and will not run."""
+        revival = self.params["revival"]
+        if not revival:
+            return
+        self.alive = time.monotonic()
+        missing = [
+            process["unit"]
+            for process in self.processes
+            if process["unit"] in stopping or self.units.get(process["unit"], {}).get("ActiveState") not in RUNNING
+        ]
+        words = [[verb, *units] for verb, units in (("stop", stopping), ("start", missing)) if units]
+        script = "".join("systemctl {}; ".format(" ".join(shlex.quote(word) for word in line)) for line in words)
+        if revival["closed"]:
+            script += "rm -f {}".format(shlex.quote(revival["closed"]))
+        # Also one that has begun: its name is needed, and this run is about to do the same.
+        self.systemd.run("stop", revival["unit"] + ".timer", revival["unit"] + ".service", check=False)
+        if not script:
+            return
+        self.reload_daemon()
+        command = ["systemd-run", "--quiet", "--collect", "--unit=" + revival["unit"], "--on-active={}".format(revival["after"])]
+        command.append("--timer-property=AccuracySec=1s")
+        code, out, err = self.module.run_command([*command, "/bin/sh", "-c", script])
+        if code:
+            raise Failure(f"systemd-run: {err.strip() or out.strip()}")
+
+    def show_life(self, stopping: list[str]) -> None:
+        """Put the revival off while this run waits."""
+        if time.monotonic() - self.alive > SIGN_OF_LIFE and self.revival_is_prepared():
+            self.prepare_revival(stopping)
+
+    def revival_is_prepared(self) -> bool:
+        if not self.params["revival"]:
+            return False
+        timer = self.params["revival"]["unit"] + ".timer"
+        return self.systemd.show([timer]).get(timer, {}).get("ActiveState") == "active"
+
+    def call_off(self) -> None:
+        """The revival, once there is nothing to revive."""
+        if self.revival_is_prepared():
+            units = self.systemd.show([process["unit"] for process in self.processes])
+            if all(unit.get("ActiveState") in RUNNING for unit in units.values()):
+                self.systemd.run("stop", self.params["revival"]["unit"] + ".timer")
 
     def old_processes(self) -> list[Process]:
         return old_processes(
@@ -422,8 +515,16 @@ def main() -> None:
             "secrets": {"type": "path", "no_log": False},
             "state": {
                 "type": "str",
-                "choices": ["started", "stopped_together", "retired", "ready", "quiet"],
+                "choices": ["started", "stopped_together", "retired", "ready", "quiet", "prepared"],
                 "default": "started",
+            },
+            "revival": {
+                "type": "dict",
+                "options": {
+                    "unit": {"type": "str", "required": True},
+                    "after": {"type": "int", "default": 60},
+                    "closed": {"type": "path"},
+                },
             },
             "only": {"type": "list", "elements": "str"},
             "forced": {"type": "list", "elements": "str"},

@@ -17,7 +17,8 @@ from ansible_collections.synapse.workers.plugins.module_utils._probe import (
     what_is_missing,
     work_under_way,
 )
-from ansible_collections.synapse.workers.plugins.module_utils._process_host import stamp_of
+from ansible_collections.synapse.workers.plugins.module_utils._process_host import Systemd, stamp_of
+from ansible_collections.synapse.workers.plugins.modules.processes import Run
 
 HEARD = 'synapse_replication_tcp_protocol_inbound_commands_total{command="POSITION",name="redis",server_name="a"} 3.0\n'
 GOOD = {
@@ -180,3 +181,38 @@ def test_a_replaced_secret_gives_another_stamp(tmp_path: Path) -> None:
     (tmp_path / "new").rename(tmp_path / "a")
     assert stamp_of(str(tmp_path)) != before
     assert stamp_of(str(tmp_path / "nowhere")) == ""
+
+
+class Host:
+    """Takes the commands of a run, and does nothing."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        self.commands.append(command)
+        return 0, "", ""
+
+
+def revival(states: dict[str, str], stopping: list[str], closed: str = "") -> list[list[str]]:
+    """The commands with which a revival is prepared for units that are in these states."""
+    host = Host()
+    run = object.__new__(Run)
+    run.module, run.systemd = host, Systemd(host)
+    run.params = {"revival": {"unit": "revival", "after": 60, "closed": closed}}
+    run.processes = [{"unit": unit} for unit in states]
+    run.units = {unit: {"ActiveState": state} for unit, state in states.items()}
+    run.prepare_revival(stopping)
+    return host.commands
+
+
+def test_a_revival_stops_what_has_to_before_it_starts_anything_and_then_lets_requests_go_on() -> None:
+    forget, prepare = revival({"main": "active", "a": "active", "b": "inactive"}, ["main", "old"], "/run/closed")
+    assert forget == ["systemctl", "stop", "revival.timer", "revival.service"]
+    assert prepare[:3] == ["systemd-run", "--quiet", "--collect"]
+    assert {"--unit=revival", "--on-active=60"} <= set(prepare)
+    assert prepare[-3:] == ["/bin/sh", "-c", "systemctl stop main old; systemctl start main b; rm -f /run/closed"]
+
+
+def test_nothing_is_prepared_where_there_is_nothing_to_revive() -> None:
+    assert revival({"main": "active"}, []) == [["systemctl", "stop", "revival.timer", "revival.service"]]
