@@ -438,7 +438,8 @@ class Run:
             if process["unit"] in stopping or self.units.get(process["unit"], {}).get("ActiveState") not in RUNNING
         ]
         words = [[verb, *units] for verb, units in (("stop", stopping), ("start", missing)) if units]
-        script = "".join("systemctl {}; ".format(" ".join(shlex.quote(word) for word in line)) for line in words)
+        # No semicolon: systemd writes it down in a way that it does not read again after a daemon-reload.
+        script = "".join("systemctl {}\n".format(" ".join(shlex.quote(word) for word in line)) for line in words)
         if revival["closed"]:
             script += "rm -f {}".format(shlex.quote(revival["closed"]))
         # Also one that has begun: its name is needed, and this run is about to do the same.

@@ -211,7 +211,7 @@ def test_a_revival_stops_what_has_to_before_it_starts_anything_and_then_lets_req
     assert forget == ["systemctl", "stop", "revival.timer", "revival.service"]
     assert prepare[:3] == ["systemd-run", "--quiet", "--collect"]
     assert {"--unit=revival", "--on-active=60"} <= set(prepare)
-    assert prepare[-3:] == ["/bin/sh", "-c", "systemctl stop main old; systemctl start main b; rm -f /run/closed"]
+    assert prepare[-3:] == ["/bin/sh", "-c", "systemctl stop main old\nsystemctl start main b\nrm -f /run/closed"]
 
 
 def test_nothing_is_prepared_where_there_is_nothing_to_revive() -> None:
