@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import subprocess
@@ -72,9 +73,13 @@ def test_private_ports_are_closed_to_all_but_the_homeserver(fleet: Fleet) -> Non
 
 
 def test_the_rules_come_back_after_debians_own(fleet: Fleet) -> None:
-    fleet.output(DB, "systemctl restart nftables.service")
+    unit = f"{SERVICE}-firewall.service"
+    # systemd starts ours again behind it, and does not wait for that.
+    fleet.output(
+        DB, f"systemctl restart nftables.service; timeout 30 sh -c 'until systemctl -q is-active {unit}; do sleep 0.2; done'"
+    )
     assert not reached(fleet.ip(DB), 5432)
-    fleet.output(DB, "systemctl stop nftables.service; systemctl start " + SERVICE + "-firewall.service")
+    fleet.output(DB, f"systemctl stop nftables.service; systemctl start {unit}")
     assert not reached(fleet.ip(DB), 5432)
 
 
@@ -143,7 +148,7 @@ def test_no_secret_is_said_or_handed_over_by_command_line(fleet: Fleet, tmp_path
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=fleet.environment)
     assert run.returncode == 0, run.stdout[-6000:]
     # Something was done, and something was seen.
-    assert "restart  main" in run.stdout
+    assert re.search(r"(restart|stop, start) +main", run.stdout), run.stdout[-3000:]
     assert any("synapse.app.homeserver" in line for line in commands)
     words = [*new.values(), *(str(fleet.variable(name)) for name in SECRETS)]
     for word in words:
