@@ -1,4 +1,4 @@
-"""Finds a Synapse that somebody set up by hand: its units, what each of them starts, and what listens on the host.
+"""Finds a Synapse that somebody set up by hand: its units, and what each of them starts.
 
 Sources: Synapse 1.163.2, ``synapse/app/`` (names of the programs), ``synapse/_scripts/synctl.py`` and the entry points of its package;
 systemd 252, ``systemctl show``.
@@ -123,26 +123,3 @@ def _unit(shown: Dict[str, str], starts: Dict[str, Any]) -> Dict[str, Any]:
         "type": shown.get("Type", ""),
         **starts,
     }
-
-
-def listening() -> List[Dict[str, Any]]:
-    """``{address, port}`` of each TCP socket that listens here."""
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not os.path.exists(table):
-            continue
-        with open(table) as stream:
-            for line in stream.readlines()[1:]:
-                fields = line.split()
-                # Column 3 is the state: 0A is listening.
-                if fields[3] == "0A":
-                    host, port = fields[1].rsplit(":", 1)
-                    found.append({"address": _address(host), "port": int(port, 16)})
-    return sorted(found, key=lambda one: (one["port"], one["address"]))
-
-
-def _address(text: str) -> str:
-    """/proc's hexadecimal words as an address; of IPv6 only what matters: all, loopback, or another."""
-    if len(text) == 8:
-        return ".".join(str(int(text[at : at + 2], 16)) for at in (6, 4, 2, 0))
-    return {"0" * 32: "::", "0" * 24 + "01000000": "::1"}.get(text, "IPv6")

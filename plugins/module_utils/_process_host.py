@@ -60,12 +60,7 @@ class Memory:
 
     def recall(self, name: str) -> Dict[str, Any]:
         """What is remembered of a process; empty when that is nothing, or damaged."""
-        try:
-            with open(self._path(name)) as stream:
-                data = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
+        return self._read(self._path(name))
 
     def since(self, name: str) -> float:
         """When it was last remembered, in seconds since 1970; 0 when nothing is."""
@@ -74,8 +69,6 @@ class Memory:
 
     def remember(self, process: Dict[str, Any]) -> None:
         """That ``process`` runs, what it was started with, and why it was."""
-        if not os.path.isdir(self.folder):
-            os.makedirs(self.folder, 0o755)
         data = {
             "unit": process["unit"],
             "parts": process["parts"],
@@ -85,10 +78,7 @@ class Memory:
             "yields": process["yields"],
             "reason": process.get("reason", ""),
         }
-        temporary = self._path(process["name"]) + ".new"
-        with open(temporary, "w") as stream:
-            json.dump(data, stream, indent=1, sort_keys=True)
-        os.rename(temporary, self._path(process["name"]))
+        self._write(self._path(process["name"]), data)
 
     def remember_replaced(self, units: Dict[str, Dict[str, str]]) -> None:
         """That units of before are switched off, and what they were; what is known of one is not overwritten."""
@@ -97,27 +87,33 @@ class Memory:
             known.setdefault(
                 unit, {"enabled": state.get("UnitFileState") == "enabled", "active": state.get("ActiveState") == "active"}
             )
-        if not known:
-            return
-        if not os.path.isdir(self.folder):
-            os.makedirs(self.folder, 0o755)
-        with open(self.folder + ".replaced.new", "w") as stream:
-            json.dump(known, stream, indent=1, sort_keys=True)
-        os.rename(self.folder + ".replaced.new", self.folder + ".replaced")
+        if known:
+            self._write(self.folder + ".replaced", known)
 
     def replaced(self) -> Dict[str, Dict[str, bool]]:
         """The units of before that were switched off: whether they were ``enabled`` and ``active``."""
-        try:
-            with open(self.folder + ".replaced") as stream:
-                known = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+        return self._read(self.folder + ".replaced")
 
     def forget(self, name: str) -> None:
         """That there is such a process."""
         if os.path.exists(self._path(name)):
             os.unlink(self._path(name))
+
+    @staticmethod
+    def _read(path: str) -> Dict[str, Any]:
+        try:
+            with open(path) as stream:
+                data = json.load(stream)
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _write(self, path: str, data: Dict[str, Any]) -> None:
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder, 0o755)
+        with open(path + ".new", "w") as stream:
+            json.dump(data, stream, indent=1, sort_keys=True)
+        os.rename(path + ".new", path)
 
 
 def installed_release(venv: str) -> str:

@@ -99,7 +99,7 @@ nginx:
   returned: always
   type: dict
 listening:
-  description: Address and port of each TCP socket that listens on the host.
+  description: Of each TCP socket that listens on the host C(address) (empty for all), C(port), C(program) and C(unit).
   returned: always
   type: list
   elements: dict
@@ -115,7 +115,8 @@ import os
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.synapse.workers.plugins.module_utils._installation import UNIT_DIRS, listening, units
+from ansible_collections.synapse.workers.plugins.module_utils._host_facts import Programs
+from ansible_collections.synapse.workers.plugins.module_utils._installation import UNIT_DIRS, units
 from ansible_collections.synapse.workers.plugins.module_utils._nginx_config import look
 
 
@@ -176,7 +177,7 @@ def main() -> None:
         "conf_d": [],
         "database": {"kind": "", "error": "not asked"},
         "nginx": look(module),
-        "listening": listening(),
+        "listening": Programs().listeners(),
         "error": "",
     }
     if not python or not os.path.exists(python):

@@ -22,6 +22,7 @@ from ..module_utils._worker_types import (
     parse_version,
 )
 from ._adoption_words import OLD_APPS, findings
+from ._before import resources_of
 from ._nginx_vhosts import addresses_of, asks_main, in_the_way, include_line, includes, location_for
 
 LOOPBACKS = ("127.0.0.1", "0.0.0.0", "::", "localhost")
@@ -175,7 +176,7 @@ class _Adoption:
                 {**one, "names": [name for name in one.get("names", []) if name in KNOWN_RESOURCES]}
                 for one in listener.get("resources") or []
             ]
-            unknown = {name for one in listener.get("resources") or [] for name in one.get("names", [])} - set(KNOWN_RESOURCES)
+            unknown = resources_of(listener) - set(KNOWN_RESOURCES)
             if unknown:
                 self.notes.append(
                     f"listener {listener.get('port')}: Synapse knows no resource {', '.join(sorted(unknown))} any more; left out"
@@ -305,8 +306,8 @@ class _Adoption:
         app = str(own.get("worker_app", "")).rpartition(".")[2] or unit["app"]
         name = str(own.get("worker_name") or own.get("worker_app") or "")
         types = set()
-        if app in OLD_APPS and app != "generic_worker":
-            types.add(OLD_APPS[app])
+        if app in OLD_APPS:
+            types.add(app)
         for row in TABLE:
             if any(name in _names((self.settings.get("stream_writers") or {}).get(stream)) for stream in row.streams):
                 types.add(row.name)
@@ -445,8 +446,7 @@ def _names(value: Any) -> list[str]:
 def _offered(listener: Any) -> set[str]:
     if not isinstance(listener, dict):
         return set()
-    offered = {name for one in listener.get("resources") or [] for name in one.get("names", [])}
-    return offered | {str(listener.get("type"))} - {"http"}
+    return resources_of(listener) | {str(listener.get("type"))} - {"http"}
 
 
 def _on_loopback(listener: dict[str, Any]) -> bool:

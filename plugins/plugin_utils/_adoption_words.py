@@ -12,20 +12,19 @@ from typing import Any, NamedTuple
 
 import yaml
 
-# Synapse's own names of apps → worker types.
-OLD_APPS = {
-    "appservice": "appservice",
-    "client_reader": "client_reader",
-    "event_creator": "event_creator",
-    "federation_reader": "federation_reader",
-    "federation_sender": "federation_sender",
-    "frontend_proxy": "frontend_proxy",
-    "media_repository": "media_repository",
-    "pusher": "pusher",
-    "synchrotron": "synchrotron",
-    "user_dir": "user_dir",
-    "generic_worker": "",
-}
+# Synapse's apps of before `generic_worker`, each of which is a worker type of that name.
+OLD_APPS = (
+    "appservice",
+    "client_reader",
+    "event_creator",
+    "federation_reader",
+    "federation_sender",
+    "frontend_proxy",
+    "media_repository",
+    "pusher",
+    "synchrotron",
+    "user_dir",
+)
 
 
 class Obsolete(NamedTuple):
@@ -97,7 +96,7 @@ def findings(
                 if row.key in told["keys"]:
                     gone(path, row.key, row.since, row.instead)
             app = str(told["keys"].get("worker_app", "")).rpartition(".")[2]
-            if OLD_APPS.get(app):
+            if app in OLD_APPS:
                 gone(
                     path,
                     f"worker_app: synapse.app.{app}",

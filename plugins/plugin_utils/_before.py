@@ -22,6 +22,11 @@ VARIABLES = {
 }
 
 
+def resources_of(listener: dict[str, Any]) -> set[str]:
+    """What an http listener in Synapse's own terms offers."""
+    return {name for one in listener.get("resources") or [] for name in one.get("names", [])}
+
+
 def replaced_units(rows: Any, main_host: str) -> dict[str, list[dict[str, Any]]]:
     """{host: units that the plan takes over from}, each like a process that is no longer planned; rows that make no sense are left out.
 
@@ -86,7 +91,7 @@ def _listeners(plan: dict[str, Any]) -> Iterator[str]:
         for kind, resources in NEEDED.items():
             if "port" not in listener or (plan["main"][kind] or {}).get("port") != listener["port"]:
                 continue
-            offered = {name for one in listener.get("resources") or [] for name in one.get("names", [])}
+            offered = resources_of(listener)
             offered |= {"metrics"} if listener["type"] == "metrics" else set()
             if not resources <= offered or listener.get("tls"):
                 yield (
