@@ -56,6 +56,7 @@ def unsettled_parts(topology: dict[str, Any], settled: dict[str, list[str]], rou
         parts = topology["hosts"][host]["parts"]
         needed = [name for name in ("postgresql", "redis", "nginx", "prometheus") if name in parts]
         needed += ["ground", "host"] * ("processes" in parts) + ["routes"] * ("main" in parts and routes)
+        needed += ["firewall"] * bool(topology["settings"].get("firewall") and parts)
         if left := [name for name in needed if name not in names]:
             found[host] = left
     return found

@@ -181,7 +181,7 @@ def _shapes(settings: dict[str, Any]) -> Iterator[str]:
     for variable, (key, is_right, words) in _SHAPES.items():
         if key in settings and not is_right(settings[key]):
             yield f"{variable}: {shown(settings[key])}; {words}"
-    for key in ("nginx_admin_allowed_from",):
+    for key in ("nginx_admin_allowed_from", "firewall_allowed_from"):
         networks = settings.get(key, [])
         if not isinstance(networks, list):
             yield f"synapse_{key}: {shown(networks)}; a list of networks, like ['10.0.0.0/8'], or []"

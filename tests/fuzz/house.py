@@ -226,6 +226,9 @@ def files_of(made: Inventory) -> tuple[dict[str, Any], dict[str, dict[str, str]]
                 if role != "synapse":
                     check_specification(made, host, role)
                 files[host].update({one["path"]: one["content"] for one in House(made, host, role, plan)[variable]})
+        firewall = House(made, host, "firewall", plan)
+        if plan["hosts"][host]["parts"] and firewall["__firewall_wanted"]:
+            files[host].update({one["path"]: one["content"] for one in firewall["__firewall_files"]})
     return plan, files
 
 

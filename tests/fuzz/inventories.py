@@ -114,6 +114,8 @@ def _good(chance: random.Random) -> Inventory:
         "synapse_nginx_site": (True, False),
         "synapse_nginx_well_known": (True, False),
         "synapse_nginx_hold": (True, False),
+        "synapse_firewall": (True, False),
+        "synapse_firewall_allowed_from": ([], ["10.1.2.77"], ["10.0.0.0/8", "fd00::/8"]),
         "synapse_nginx_admin_allowed_from": ([], ["10.0.0.0/8"], ["192.0.2.7", "fd00::/8"]),
         "synapse_nginx_max_body_size": ("50M", "1024", "0", "2g"),
         "synapse_nginx_listen_http": (80, 8080, "81"),

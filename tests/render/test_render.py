@@ -121,12 +121,13 @@ def test_nginx_accepts_the_site_and_the_snippets(site: str, tmp_path: Path) -> N
 def test_units_are_locked_in_by_systemds_own_score(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     assert program, "systemd-analyze is not installed; it comes with systemd"
-    folder = rendered("four_hosts", tmp_path / "out", "-e", "synapse_install_method=pip")
+    folder = rendered("four_hosts", tmp_path / "out", "-e", "synapse_firewall=true synapse_install_method=pip")
     units = sorted(folder.glob("*/etc/systemd/system/*.service"))
     assert {path.name for path in units} == {
         "matrix-synapse.service",
         "matrix-synapse-worker@.service",
         "matrix-synapse-hold.service",
+        "matrix-synapse-firewall.service",
     }
     # What the sandbox is worth: the same without it.
     worker = next(path for path in units if path.name == "matrix-synapse-worker@.service").read_text()
