@@ -216,10 +216,19 @@ class Fleet:
         """The server's own, with which its tests sign as another server would."""
         return SigningKey.read(self.output(self.main_host, f"cat {CONFIG}/secrets/signing.key"))
 
+    @property
+    def _access_log(self) -> str:
+        return shlex.join(["docker", "exec", self.edges[0], "cat", f"/var/log/nginx/{SERVICE}.access.log"])
+
     def traffic(self, folder: Path, rows: list[dict[str, Any]] | None = None) -> tuple[list[Row], dict[str, str]]:
         """Ask everything, judge it by the inventory's plan or by ``rows``."""
-        log = shlex.join(["docker", "exec", self.edges[0], "cat", f"/var/log/nginx/{SERVICE}.access.log"])
-        return traffic(self.edge(folder), log, Plan.read(self.rows if rows is None else rows), self.signing_key, sso=True)
+        return traffic(
+            self.edge(folder), self._access_log, Plan.read(self.rows if rows is None else rows), self.signing_key, sso=True
+        )
+
+    def answers(self, folder: Path) -> list[Row]:
+        """Ask everything; anybody may answer it."""
+        return traffic(self.edge(folder), self._access_log, None, self.signing_key, sso=True)[0]
 
     def load(self, folder: Path, size: Size) -> Load:
         """Users who go on while something is changed."""

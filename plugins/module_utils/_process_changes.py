@@ -30,6 +30,7 @@ NOT_RUNNING = "is not running"
 NOT_AT_BOOT = "did not start at boot"
 NOT_PLANNED = "is no longer planned"
 REPLACED = "the plan's workers take over"
+CUT_SHORT = "a run ended before it was ready"
 DUTY_PASSES = "is no longer planned, and its duty passes to others"
 
 
@@ -55,7 +56,7 @@ def decide(process: Dict[str, Any], unit: Dict[str, str], remembered: Dict[str, 
     if unit.get("ActiveState") not in RUNNING:
         return START, NOT_RUNNING if remembered else NEW
     if "parts" not in remembered:
-        return RESTART, "was not started by this collection"
+        return RESTART, CUT_SHORT if remembered else "was not started by this collection"
     changed = changed_parts(process, remembered)
     if changed:
         together = [part for part in changed if part in process["together"]]

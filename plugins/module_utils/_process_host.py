@@ -10,6 +10,8 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, Tuple
 
+from ansible_collections.synapse.workers.plugins.module_utils._process_changes import RELEASE
+
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
@@ -69,16 +71,28 @@ class Memory:
 
     def remember(self, process: Dict[str, Any]) -> None:
         """That ``process`` runs, what it was started with, and why it was."""
-        data = {
+        self._write(self._path(process["name"]), {**self._facts(process), "parts": process["parts"]})
+
+    @staticmethod
+    def _facts(process: Dict[str, Any]) -> Dict[str, Any]:
+        return {
             "unit": process["unit"],
-            "parts": process["parts"],
             "listen": process["probe"].get("listen"),
             "metrics": process["probe"].get("metrics"),
             "serves": process["serves"],
             "yields": process["yields"],
             "reason": process.get("reason", ""),
         }
-        self._write(self._path(process["name"]), data)
+
+    def expect(self, process: Dict[str, Any]) -> None:
+        """That ``process`` may come to run by what is planned, whatever becomes of this run: what differs is forgotten."""
+        before = self.recall(process["name"]) or self._facts(process)
+        if "parts" in before:
+            # The release is told by the next run, and decides its order: an older one than runs does no harm.
+            before["parts"] = {
+                part: digest for part, digest in before["parts"].items() if part == RELEASE or process["parts"].get(part) == digest
+            }
+        self._write(self._path(process["name"]), before)
 
     def remember_replaced(self, units: Dict[str, Dict[str, str]]) -> None:
         """That units of before are switched off, and what they were; what is known of one is not overwritten."""

@@ -108,9 +108,16 @@ options:
       - V(ready) changes nothing, and fails when one of the processes does not get ready.
       - V(quiet) changes nothing, and waits until no remembered process of the host is answering anything but long-polls, at most
         O(quiet) seconds for what must not be sent again (POST), and ten for the rest. nginx must be holding requests by then.
+      - V(expected) only notes in O(memory) that the processes may come to run by the plan without this run, so that the next one, also by
+        another plan, does not take them for what they were. V(stopped_together) does that too.
     type: str
-    choices: [started, stopped_together, retired, ready, quiet]
+    choices: [started, stopped_together, retired, ready, quiet, expected]
     default: started
+  alive:
+    description:
+      - A file by whose time of change systemd sees that this run goes on. Where it exists it is touched, at once and while the module
+        waits.
+    type: path
   only:
     description: With O(state=started) or O(state=ready), leave other processes as they are. Names.
     type: list
@@ -180,6 +187,8 @@ plan:
       returned: when there were any
 """
 
+import contextlib
+import os
 import time
 from typing import Any, Callable, Dict
 
@@ -233,6 +242,7 @@ class Run:
         secrets = stamp_of(self.params["secrets"]) if self.params["secrets"] else ""
         self.processes = [with_host_parts(process, release, secrets) for process in self.params["processes"]]
         target = self.params["target"]
+        self.show_life()
         self.units = self.systemd.show([process["unit"] for process in self.processes] + ([target] if target else []))
 
     def decide(self, process: Process) -> tuple[str, str]:
@@ -242,6 +252,16 @@ class Run:
 
     def note(self, process: Process, action: str, reason: str) -> None:
         self.plan.append({"name": process["name"], "action": action, "reason": reason})
+
+    def show_life(self) -> None:
+        """Tell systemd, which finishes what a killed run has begun, that this one goes on."""
+        if self.params["alive"] and not self.module.check_mode:
+            with contextlib.suppress(OSError):
+                os.utime(self.params["alive"])
+
+    def pause(self) -> None:
+        self.show_life()
+        time.sleep(PAUSE)
 
     def chosen(self) -> list[Process]:
         only = self.params["only"]
@@ -314,7 +334,7 @@ class Run:
                     waiting.append(process)
             pending = waiting
             if pending:
-                time.sleep(PAUSE)
+                self.pause()
         return sorted(failures, key=lambda failure: processes.index(failure[0]))
 
     @staticmethod
@@ -333,7 +353,7 @@ class Run:
             quiet = 0 if any(under_way.values()) else quiet + 1
             if quiet == 2 or time.monotonic() > deadline:
                 break
-            time.sleep(PAUSE)
+            self.pause()
         for entry in self.plan:
             if under_way.get(entry["name"]):
                 entry["cut"] = under_way[entry["name"]]
@@ -363,7 +383,7 @@ class Run:
                     if number:
                         self.plan.append({"name": name, "action": KEEP, "reason": "", "cut": number})
                 return
-            time.sleep(PAUSE)
+            self.pause()
 
     def enable(self, processes: list[Process]) -> None:
         """Let the chosen processes and the target start at boot."""
@@ -408,7 +428,13 @@ class Run:
                 self.note(process, STOP, DUTY_PASSES)
         if units and not self.module.check_mode:
             self.wait_until_quiet()
+            self.expected()
             self.systemd.run("stop", *units)
+
+    def expected(self) -> None:
+        if not self.module.check_mode:
+            for process in self.processes:
+                self.memory.expect(process)
 
     def old_processes(self) -> list[Process]:
         remembered = {name: self.memory.recall(name) for name in self.memory}
@@ -479,9 +505,10 @@ def main() -> None:
             "secrets": {"type": "path", "no_log": False},
             "state": {
                 "type": "str",
-                "choices": ["started", "stopped_together", "retired", "ready", "quiet"],
+                "choices": ["started", "stopped_together", "retired", "ready", "quiet", "expected"],
                 "default": "started",
             },
+            "alive": {"type": "path"},
             "only": {"type": "list", "elements": "str"},
             "forced": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 120},

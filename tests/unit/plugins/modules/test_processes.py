@@ -17,7 +17,15 @@ from ansible_collections.synapse.workers.plugins.module_utils._probe import (
     what_is_missing,
     work_under_way,
 )
-from ansible_collections.synapse.workers.plugins.module_utils._process_host import stamp_of
+from ansible_collections.synapse.workers.plugins.module_utils._process_changes import (
+    CUT_SHORT,
+    NOT_RUNNING,
+    RESTART,
+    START,
+    decide,
+    old_processes,
+)
+from ansible_collections.synapse.workers.plugins.module_utils._process_host import Memory, stamp_of
 
 HEARD = 'synapse_replication_tcp_protocol_inbound_commands_total{command="POSITION",name="redis",server_name="a"} 3.0\n'
 GOOD = {
@@ -180,3 +188,24 @@ def test_a_replaced_secret_gives_another_stamp(tmp_path: Path) -> None:
     (tmp_path / "new").rename(tmp_path / "a")
     assert stamp_of(str(tmp_path)) != before
     assert stamp_of(str(tmp_path / "nowhere")) == ""
+
+
+def test_what_may_be_started_without_a_run_is_not_taken_for_what_it_was(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path))
+    process = {"name": "main", "unit": "main", "probe": {"listen": {"port": 1}}, "serves": [], "yields": False}
+    memory.remember({**process, "parts": {"duties": "old", "own settings": "same", "Synapse": "1.1"}})
+    memory.expect({**process, "probe": {"listen": {"port": 2}}, "parts": {"duties": "new", "own settings": "same", "Synapse": "1.2"}})
+    # Neither by the new plan nor by the old one it is what is wanted; where it listens still, is known.
+    assert memory.recall("main")["parts"] == {"own settings": "same", "Synapse": "1.1"}
+    assert memory.recall("main")["listen"] == {"port": 1}
+
+
+def test_what_is_new_and_may_be_started_without_a_run_is_known_to_be_there(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path))
+    process = {"name": "typing-1", "unit": "typing-1", "parts": {"duties": "new"}, "probe": {}, "serves": ["typing"], "yields": True}
+    memory.expect(process)
+    memory.expect(process)
+    known = memory.recall("typing-1")
+    assert decide(process, {"ActiveState": "inactive"}, known) == (START, NOT_RUNNING)
+    assert decide(process, {"ActiveState": "active"}, known) == (RESTART, CUT_SHORT)
+    assert [old["name"] for old in old_processes(["main"], {"typing-1": known}) if old["yields"]] == ["typing-1"]
