@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What stands in the margin, in this order. A page of docs/ that is in no part fails the build.
 PARTS = {
     "Start": ["docs/analyse", "docs/first_workers", "docs/adopt", "docs/several_hosts", "examples/index"],
-    "Operate": ["docs/operations", "docs/watching", "docs/nginx", "docs/on_a_host", "docs/security"],
+    "Operate": ["docs/operations", "docs/upgrade", "docs/watching", "docs/nginx", "docs/on_a_host", "docs/security"],
     "Look up": ["docs/worker_types", "docs/endpoints", "docs/variables", "docs/figures", "docs/decisions", "Plugins, modules and roles <reference/index>"],
     "The project": ["CONTRIBUTING", "CHANGELOG"],
 }

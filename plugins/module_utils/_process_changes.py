@@ -59,7 +59,9 @@ def decide(process: Dict[str, Any], unit: Dict[str, str], remembered: Dict[str, 
         return RESTART, CUT_SHORT if remembered else "was not started by this collection"
     changed = changed_parts(process, remembered)
     if changed:
-        together = [part for part in changed if part in process["together"]]
+        # What the release brings, the release before knows nothing of that could be in its way.
+        brought = _brought(changed, remembered["parts"])
+        together = [part for part in changed if part in process["together"] and part not in brought]
         return STOP_START if together else RESTART, _words(changed, process["parts"], remembered["parts"])
     if forced:
         return RESTART, "asked for"
@@ -72,6 +74,11 @@ def changed_parts(process: Dict[str, Any], remembered: Dict[str, Any]) -> List[s
     """Names of the parts that differ from what the process was started with."""
     before = remembered.get("parts", {})
     return [part for part in sorted(process["parts"]) if before.get(part) != process["parts"][part]]
+
+
+def _brought(changed: List[str], before: Dict[str, str]) -> List[str]:
+    """Names of the parts that are there because of another release."""
+    return [part for part in changed if RELEASE in changed and part not in before]
 
 
 def old_processes(planned: List[str], remembered: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -94,7 +101,7 @@ def replaced_processes(replaced: List[Dict[str, Any]], units: Dict[str, Dict[str
 
 
 def _words(changed: List[str], now: Dict[str, str], before: Dict[str, str]) -> str:
-    words = [part for part in changed if part != RELEASE]
+    words = [part for part in changed if part != RELEASE and part not in _brought(changed, before)]
     said = ["{} changed".format(" and ".join(words))] if words else []
     if RELEASE in changed:
         said.insert(0, "Synapse {} to {}".format(before.get(RELEASE) or "unknown", now[RELEASE]))

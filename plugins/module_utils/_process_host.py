@@ -136,6 +136,21 @@ def installed_release(venv: str) -> str:
     return os.path.basename(found[0])[len("matrix_synapse-") : -len(".dist-info")] if len(found) == 1 else ""
 
 
+def venvs_of_releases(base: str) -> Dict[str, str]:
+    """{folder: release in it} of ``base``, where that is no link, and of the folders beside it that are named after what they hold.
+
+    Links are left out: processes shall run from a folder that stays what it is while another release comes.
+    """
+    folders = [base, *sorted(glob.glob(glob.escape(base) + "-*"))]
+    found = {folder: installed_release(folder) for folder in folders if os.path.isdir(folder) and not os.path.islink(folder)}
+    return {folder: release for folder, release in found.items() if folder == base or folder == f"{base}-{release}"}
+
+
+def target_of(link: str) -> str:
+    """Where a link leads to; '' when it is none."""
+    return os.path.join(os.path.dirname(link), os.readlink(link)) if os.path.islink(link) else ""
+
+
 def stamp_of(folder: str) -> str:
     """Names and times of change of the files in a folder: another text when one was replaced."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []

@@ -126,6 +126,10 @@ options:
     description: With O(state=started), restart these also when nothing of theirs has changed. Names.
     type: list
     elements: str
+  way_on:
+    description: How to go on when a process did not get ready, for the error.
+    type: str
+    default: "Mend the cause and run again: what is done stays done."
   timeout:
     description: Seconds that a process may take to be ready.
     type: int
@@ -287,7 +291,9 @@ class Run:
         for wave in sorted(waves):
             if wave >= 0:
                 self.drain(waves[wave])
-            self.bring_up(waves[wave], "start" if wave == -1 else "restart")
+            # A start that is under way would be waited for, with what it began with.
+            under_way = any(self.units.get(process["unit"], {}).get("ActiveState") == "activating" for process in waves[wave])
+            self.bring_up(waves[wave], "start" if wave == -1 and not under_way else "restart")
         self.start_target()
 
     def bring_up(self, processes: list[Process], verb: str) -> None:
@@ -298,10 +304,10 @@ class Run:
         if failures:
             process = failures[0][0]
             raise Failure(
-                "{}.\nNothing after it was touched{}. Mend the cause and run again: what is done stays done.\n"
-                "The end of `journalctl -u {}`:\n{}".format(
+                "{}.\nNothing after it was touched{}. {}\nThe end of `journalctl -u {}`:\n{}".format(
                     self.words(failures),
                     ", and nginx sends it no requests" if self.params["drain"] else "",
+                    self.params["way_on"],
                     process["unit"],
                     self.systemd.last_words(process["unit"]),
                 )
@@ -511,6 +517,7 @@ def main() -> None:
             "alive": {"type": "path"},
             "only": {"type": "list", "elements": "str"},
             "forced": {"type": "list", "elements": "str"},
+            "way_on": {"type": "str", "default": "Mend the cause and run again: what is done stays done."},
             "timeout": {"type": "int", "default": 120},
             "quiet": {"type": "int", "default": 0},
             "drain": {"type": "int", "default": 0},

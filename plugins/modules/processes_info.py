@@ -22,7 +22,8 @@ options:
     type: path
     required: true
   version_of:
-    description: Folder of the virtual environment whose release is told.
+    description:
+      - Virtual environment, or link to one, whose release is told. So are those of single releases that lie beside it, as C(VENV-RELEASE).
     type: path
   secrets:
     description: Folder of the secrets. What they hold is not looked at.
@@ -112,6 +113,14 @@ release:
   description: Release of Synapse in O(version_of), empty when there is none.
   returned: always
   type: str
+venvs:
+  description: For each virtual environment that is no link its release of Synapse.
+  returned: always
+  type: dict
+venv_link:
+  description: Where O(version_of) leads to; empty when it is no link.
+  returned: always
+  type: str
 stamp:
   description: A text that is another one after a file in O(secrets) was replaced.
   returned: always
@@ -152,6 +161,8 @@ from ansible_collections.synapse.workers.plugins.module_utils._process_host impo
     Systemd,
     installed_release,
     stamp_of,
+    target_of,
+    venvs_of_releases,
 )
 from ansible_collections.synapse.workers.plugins.module_utils._run_lock import RunLock
 from ansible_collections.synapse.workers.plugins.module_utils._settled import UNIT_PROPERTIES, Settled, units_of, whole
@@ -241,6 +252,8 @@ def main() -> None:
         remembered={name: memory.recall(name) for name in memory},
         replaced=memory.replaced(),
         release=installed_release(params["version_of"]) if params["version_of"] else "",
+        venvs=venvs_of_releases(params["version_of"]) if params["version_of"] else {},
+        venv_link=target_of(params["version_of"] or ""),
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
         last_run=RunLock(params["run"]).last().get("id", "") if params["run"] else "",

@@ -45,6 +45,7 @@ from ._topology import processes
 OWN = "own settings"
 SHARED = "shared settings"
 WRITERS = "stream writers"
+MEDIA_WRITERS = "writers of quarantined media"
 DUTIES = "duties"
 UNIT = "unit"
 NGINX = "nginx"
@@ -52,7 +53,7 @@ NGINX = "nginx"
 # Two writers of one stream at a time, or one that another process still looks for at its old place, lose data: when these
 # differ, all processes concerned stop before the first one starts.
 # Processes with different replication secrets refuse each other.
-TOGETHER = (WRITERS, SECRETS)
+TOGETHER = (WRITERS, MEDIA_WRITERS, SECRETS)
 TOGETHER_OF_SENDERS = (*TOGETHER, DUTIES)
 
 _WRITER_KEYS = ("instance_map", "stream_writers")
@@ -136,8 +137,8 @@ def change_plan(
 
     Returns:
         A list of ``name``, ``action`` (one of those of ``_process_changes``), ``reason``, ``stops`` (whether it stops before anything
-        starts); of a process that runs also ``release`` (what it runs), ``upgraded`` (whether that changes) and ``serves`` (the pools
-        it has been asked in; None when nobody remembers); of nginx also ``rolled_back``, ``known`` (whether it runs and goes by
+        starts); of a process that runs also ``release`` (what it runs), ``becomes`` (what it will), ``upgraded`` (whether they differ) and
+        ``serves`` (the pools it has been asked in; None when nobody remembers); of nginx also ``rolled_back``, ``known`` (whether it runs and goes by
         files of ours, or will as soon as they are there), and ``first`` (whether it is the latter); of a unit
         of before ``runs``.
     """
@@ -154,7 +155,8 @@ def change_plan(
         entry = {"name": name, "action": action, "reason": reason, "stops": action == STOP_START}
         if action != START:
             before = remembered.get("parts", {}).get(RELEASE, "")
-            entry.update(release=before, upgraded=before not in ("", wanted), serves=remembered.get("serves"))
+            upgraded = before not in ("", wanted)
+            entry.update(release=before, becomes=wanted, upgraded=upgraded, serves=remembered.get("serves"))
         entries.append(entry)
     if only is None:
         entries += _target(plan, states, seen)
@@ -223,6 +225,7 @@ class _Read(NamedTuple):
 
     listeners: list[dict[str, Any]]
     writers: dict[str, Any]
+    media_writers: dict[str, Any]
     duties: dict[str, Any]
     shared: dict[str, Any]
 
@@ -230,11 +233,28 @@ class _Read(NamedTuple):
 def _read_on(plan: dict[str, Any], host: str) -> _Read:
     shared = shared_config(plan, host)
     listeners = shared.pop("listeners")
-    writers = {key: shared.pop(key) for key in _WRITER_KEYS if key in shared}
+    writers, media_writers = _split_writers(plan, {key: shared.pop(key) for key in _WRITER_KEYS if key in shared})
     duties = {key: shared.pop(key) for key in _DUTY_KEYS if key in shared}
     if plan["settings"]["base_settings_managed"]:
         shared["base"] = base_config(plan)
-    return _Read(listeners, writers, duties, shared)
+    return _Read(listeners, writers, media_writers, duties, shared)
+
+
+def _split_writers(plan: dict[str, Any], writers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``writers`` without, and with nothing but, what the plan's media workers write: of that releases before 1.152 know nothing."""
+    streams = [stream for row in TABLE if row.media for stream in row.streams if stream in plan["streams"]]
+    if not streams or not set(streams) <= set(writers["stream_writers"]):
+        return writers, {}
+    others = {name for stream, names in plan["streams"].items() if stream not in streams for name in names}
+    names = {name for stream in streams for name in plan["streams"][stream]} - others
+
+    def chosen(media: bool) -> dict[str, Any]:
+        return {
+            "instance_map": {name: place for name, place in writers["instance_map"].items() if (name in names) is media},
+            "stream_writers": {stream: of for stream, of in writers["stream_writers"].items() if (stream in streams) is media},
+        }
+
+    return chosen(False), chosen(True)
 
 
 def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str], read: _Read) -> dict[str, str]:
@@ -251,6 +271,8 @@ def _parts(plan: dict[str, Any], process: dict[str, Any], units: dict[str, str],
         DUTIES: read.duties if is_main else _duties_of(process, read.duties),
         UNIT: units["main" if is_main else "worker"],
     }
+    if read.media_writers:
+        parts[MEDIA_WRITERS] = read.media_writers
     return {name: _digest(value) for name, value in parts.items()}
 
 

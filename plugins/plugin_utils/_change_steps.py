@@ -29,7 +29,7 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
     run, which takes nobody's capacity away. Then, of what runs, the workers that others can stand in for, in waves that leave
     each pool the larger half of its members, or the main process; and at last, one by one, those that nobody can stand in for.
     Where requests can be held, those come first instead, all at once with the main process, while nginx holds every request: also
-    what others answer may need one of them.
+    what others answer may need one of them. So does everything that changes its release, once main is ready with it.
 
     Args:
         topology: ``synapse_topology``.
@@ -54,7 +54,7 @@ def change_steps(topology: dict[str, Any], plans: dict[str, list[dict[str, Any]]
         # What has stopped is missed already.
         steps.append(_step("the main process", [topology["main"]], ["main"] if main == RESTART and not missed else []))
     if workers := [process for process in missed if process["name"] != "main"]:
-        # All at once, unless a new release has to change the database first.
+        # All at once, unless it is yet to be seen whether a new release works at all.
         with_main = main in (START, STOP_START, RESTART) and not steps
         steps.append(_step("what requests wait for", [topology["main"], *workers] if with_main else workers))
     done = {"main", *(process["name"] for process in missed)} - ({"main"} if main == ENABLE else set())
@@ -98,6 +98,8 @@ def _missed(topology: dict[str, Any], entries: dict[str, dict[str, Any]]) -> lis
             (name == "main" and action in (RESTART, STOP_START))
             or (action == STOP_START and (process["streams"] or _pools_of(topology, name)))
             or (action == RESTART and name != "main" and not _can_be_spared(topology, process))
+            # What goes from one process to another differs from release to release: of two that run two of them one may be refused.
+            or (action == RESTART and entries[name].get("upgraded"))
         ):
             found.append(process)
     return found

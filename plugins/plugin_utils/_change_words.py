@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..module_utils._process_changes import ENABLE, KEEP, NOT_RUNNING, RELOAD, RESTART, RETIRE, START, STOP, STOP_START
+from ..module_utils._process_changes import ENABLE, KEEP, NEW, NOT_RUNNING, RELOAD, RESTART, RETIRE, START, STOP, STOP_START
 from ._change_plan import NGINX
 from ._change_steps import change_steps, holds_requests
 
@@ -124,8 +124,9 @@ def waits(topology: dict[str, Any], plans: Plans) -> list[str]:
         # The latter is for ``interruptions`` to say.
         return []
     who = f"{len(names)} processes" if len(names) > 3 else " and ".join(names)
-    reasons = ", ".join(dict.fromkeys(entries[name]["reason"] for name in names if entries[name]["reason"]))
-    return [f"{who} restart{'s' if len(names) == 1 else ''} ({reasons}): {WAIT}, some seconds"]
+    reasons = ", ".join(dict.fromkeys(part for name in names for part in entries[name]["reason"].split(", ") if part))
+    duration = "about half a minute" if any(entries[name].get("upgraded") for name in names) else "some seconds"
+    return [f"{who} restart{'s' if len(names) == 1 else ''} ({reasons}): {WAIT}, {duration}"]
 
 
 def run_report(topology: dict[str, Any], plans: Plans, done: Plans) -> list[str]:
@@ -223,16 +224,18 @@ def chosen_processes(topology: dict[str, Any], only: list[str] | str = "", main:
     return [process["name"] for process in processes if process["name"] in chosen]
 
 
-def not_rolled_out(plans: Plans) -> list[str]:
+def not_rolled_out(plans: Plans, members_only: bool = False) -> list[str]:
     """What of the plan is not on the hosts yet, one sentence each; that a process is not running, or that traffic is rolled
     back, is no matter of the plan.
 
     Args:
         plans: inventory name → what ``change_plan`` returns for that host.
+        members_only: tell only which processes are new, or no longer planned.
     """
     return [
         f"{entry['name']} on {host}: {entry['reason']}"
         for host, entries in plans.items()
         for entry in entries
         if entry["action"] not in (KEEP, ENABLE) and entry["reason"] != NOT_RUNNING and not entry.get("rolled_back")
+        if not members_only or entry["action"] == RETIRE or entry["reason"] == NEW
     ]

@@ -25,20 +25,27 @@ def releases() -> dict[str, list[str]]:
     return {release: known.get(release, oldest) for release in wanted.split(",")}
 
 
+def python_of(release: str, requirements: list[str]) -> Path:
+    """The Python of a virtual environment with the release, which is kept in ``.cache``."""
+    folder = ROOT / ".cache" / "synapse" / release
+    python = folder / "venv" / "bin" / "python"
+    if not (folder / "installed").exists():
+        print(f"installing Synapse {release} to ask it", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")], check=True)
+        wanted = [f"matrix-synapse[redis]=={release}", *requirements]
+        quiet = ["-q", "--no-compile", "--disable-pip-version-check"]
+        subprocess.run([str(python), "-m", "pip", "install", *quiet, *wanted], check=True)
+        (folder / "installed").touch()
+    return python
+
+
 def registered(release: str, requirements: list[str]) -> dict[str, Any]:
     """What ``registered.py`` says inside a virtual environment with the release; both are kept in ``.cache``."""
     folder = ROOT / ".cache" / "synapse" / release
     script = HERE / "registered.py"
     answer = folder / f"registered-{hashlib.sha256(script.read_bytes()).hexdigest()[:12]}.json"
     if not answer.exists():
-        python = folder / "venv" / "bin" / "python"
-        if not (folder / "installed").exists():
-            print(f"installing Synapse {release} to ask it for its servlets", file=sys.stderr)
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")], check=True)
-            wanted = [f"matrix-synapse[redis]=={release}", *requirements]
-            quiet = ["-q", "--no-compile", "--disable-pip-version-check"]
-            subprocess.run([str(python), "-m", "pip", "install", *quiet, *wanted], check=True)
-            (folder / "installed").touch()
+        python = python_of(release, requirements)
         done = subprocess.run([str(python), "-W", "ignore", str(script)], check=True, capture_output=True, text=True)
         answer.write_text(done.stdout)
     value: dict[str, Any] = json.loads(answer.read_text())

@@ -50,6 +50,26 @@ def test_the_release_is_read_from_the_package(tmp_path: Path) -> None:
     assert call("processes_info", memory=str(tmp_path), version_of=str(tmp_path))["release"] == "1.163.2"
 
 
+def test_the_releases_beside_each_other_are_told(tmp_path: Path) -> None:
+    def venv(name: str, release: str) -> Path:
+        (tmp_path / name / f"lib/python3.11/site-packages/matrix_synapse-{release}.dist-info").mkdir(parents=True)
+        return tmp_path / name
+
+    def told() -> dict[str, Any]:
+        value = call("processes_info", memory=str(tmp_path), version_of=str(tmp_path / "synapse"))
+        return {key: value[key] for key in ("venvs", "venv_link")}
+
+    newest = venv("synapse-1.163.2", "1.163.2")
+    # Neither is one of ours: the name does not fit.
+    venv("synapse-mine", "1.160.0")
+    (tmp_path / "synapse-1.150.0").mkdir()
+    folder = venv("synapse", "1.142.0")
+    assert told() == {"venvs": {str(folder): "1.142.0", str(newest): "1.163.2"}, "venv_link": ""}
+    kept = folder.rename(tmp_path / "synapse-1.142.0")
+    (tmp_path / "synapse").symlink_to("synapse-1.163.2")
+    assert told() == {"venvs": {str(kept): "1.142.0", str(newest): "1.163.2"}, "venv_link": str(newest)}
+
+
 def test_files_are_told_as_they_are_now(tmp_path: Path) -> None:
     manifest, kept, gone = tmp_path / "nginx.json", tmp_path / "kept", tmp_path / "gone"
     arguments: dict[str, Any] = {"manifest": str(manifest), "note": "for a while"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.synapse.workers.plugins.module_utils._process_changes import decide
 from ansible_collections.synapse.workers.plugins.plugin_utils._change_plan import change_plan, process_states
 from ansible_collections.synapse.workers.plugins.plugin_utils._change_steps import LEFT_OUT, ROLLED_BACK
 
@@ -58,6 +59,11 @@ CHANGES: dict[str, tuple[list[dict[str, Any]], dict[str, list[str]]]] = {
         {name: ["duties"] for name in ("main", "federation_sender-1", "federation_sender-2", "writers-1")},
     ),
     "another writer": ([*BASE, {"type": "receipts"}], {name: ["stream writers"] for name in ALL}),
+    "another to quarantine media": (
+        [*BASE, {"type": "quarantined_media_changes"}],
+        {name: ["writers of quarantined media"] for name in ALL if name != "media_repository-1"}
+        | {"media_repository-1": ["own settings", "writers of quarantined media"]},
+    ),
     "a level of one row": (
         [{**BASE[0], "log_level": "DEBUG"}, *BASE[1:]],
         {name: ["own settings"] for name in ("synchrotron-1", "synchrotron-2")},
@@ -79,8 +85,8 @@ def test_a_shared_setting_concerns_everyone() -> None:
 
 def test_senders_and_writers_never_change_one_by_one() -> None:
     value = states(*BASE)
-    assert value["federation_sender-1"]["together"] == ["stream writers", "secrets", "duties"]
-    assert value["synchrotron-1"]["together"] == ["stream writers", "secrets"]
+    assert value["federation_sender-1"]["together"] == ["stream writers", "writers of quarantined media", "secrets", "duties"]
+    assert value["synchrotron-1"]["together"] == ["stream writers", "writers of quarantined media", "secrets"]
 
 
 def test_who_must_be_gone_before_others_take_up_its_duty() -> None:
@@ -182,6 +188,19 @@ def test_writers_stop_before_they_start() -> None:
     assert {name for name, (action, _reason) in value.items() if action == "stop, start"} == set(ALL)
     assert value["main"] == ("stop, start", "stream writers changed")
     assert value["receipts-1"] == ("start", "is new")
+
+
+def test_writers_that_a_release_brings_are_in_nobodys_way() -> None:
+    """Of the stream that media workers write, releases before 1.152 know nothing."""
+    old, new = (states(*BASE, version=version) for version in ("1.142.0", "1.163.2"))
+    assert {name for name, state in new.items() if "writers of quarantined media" in state["parts"]} == set(ALL)
+    for before, after, release in ((old, new, "1.163.2"), (new, old, "1.142.0")):
+        for name, state in after.items():
+            remembered = {"parts": {**before[name]["parts"], "Synapse": "1.150.0"}}
+            process = {**state, "parts": {**state["parts"], "Synapse": release}}
+            action, reason = decide(process, {"ActiveState": "active"}, remembered)
+            assert (action, reason.split(",")[0]) == ("restart", f"Synapse 1.150.0 to {release}")
+            assert "writers" not in reason
 
 
 @pytest.mark.parametrize(

@@ -230,4 +230,9 @@ def test_whom_nobody_knows_is_refused() -> None:
 def test_what_is_not_on_the_hosts_yet_is_named() -> None:
     value = plans({SYNCS[0]: ("start", "is new"), SYNCS[1]: ("start", "is not running"), "main": ("restart", "secrets changed")})
     assert not_rolled_out(value) == ["main on app1: secrets changed", "synchrotron-app2-1 on app2: is new"]
+    value["app2"].append({"name": "pusher-app2-1", "action": "retire", "reason": "is no longer planned"})
+    assert not_rolled_out(value, members_only=True) == [
+        "synchrotron-app2-1 on app2: is new",
+        "pusher-app2-1 on app2: is no longer planned",
+    ]
     assert not_rolled_out(plans({}, action="reload", reason="rolled back", rolled_back="yes")) == []
