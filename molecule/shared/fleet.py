@@ -230,6 +230,6 @@ class Fleet:
         """Ask everything; anybody may answer it."""
         return traffic(self.edge(folder), self._access_log, None, self.signing_key, sso=True)[0]
 
-    def load(self, folder: Path, size: Size) -> Load:
-        """Users who go on while something is changed."""
-        return Load(self.edge(folder), size, self.signing_key)
+    def load(self, folder: Path, size: Size, most_seconds: float = 1800) -> Load:
+        """Users who go on while something is changed, ``most_seconds`` at most."""
+        return Load(self.edge(folder), size, self.signing_key, most_seconds)
