@@ -208,11 +208,25 @@ def _plain(directive: Directive) -> Dict[str, Any]:
     return {"words": directive.words[:2], "file": directive.file, "line": directive.line}
 
 
-def look(module: Any) -> Dict[str, Any]:
-    """``summary`` of the nginx on this host, with ``installed`` and ``error`` (what nginx says of files that it refuses)."""
-    program = module.get_bin_path("nginx", opt_dirs=["/usr/sbin", "/usr/local/sbin"])
+def _program(module: Any) -> str:
+    return str(module.get_bin_path("nginx", opt_dirs=["/usr/sbin", "/usr/local/sbin"]) or "")
+
+
+def release(module: Any) -> str:
+    """The release of nginx on this host, like ``1.22.1``; empty where there is none, or one with a name of its own."""
+    program = _program(module)
     if not program:
-        return {**summary(""), "installed": False, "error": ""}
+        return ""
+    _code, out, err = module.run_command([program, "-v"])
+    found = re.search(r"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)+)", out + err)
+    return found.group(1) if found else ""
+
+
+def look(module: Any) -> Dict[str, Any]:
+    """``summary`` of the nginx on this host, with ``installed``, ``release`` and ``error`` (what nginx says of files that it refuses)."""
+    program = _program(module)
+    if not program:
+        return {**summary(""), "installed": False, "release": "", "error": ""}
     code, out, err = module.run_command([program, "-T", "-q"])
     error = "\n".join(line for line in err.splitlines() if "[emerg]" in line or "[crit]" in line) or (err.strip() if code else "")
-    return {**summary(out), "installed": True, "error": error if code else ""}
+    return {**summary(out), "installed": True, "release": release(module), "error": error if code else ""}

@@ -32,6 +32,10 @@ installed:
   description: Whether there is an nginx.
   returned: always
   type: bool
+release:
+  description: The release, like V(1.22.1); empty where there is none, or one with a name of its own.
+  returned: always
+  type: str
 error:
   description: What nginx says of files that it refuses; empty when it accepts them.
   returned: always

@@ -121,6 +121,10 @@ venv_link:
   description: Where O(version_of) leads to; empty when it is no link.
   returned: always
   type: str
+nginx:
+  description: Release of nginx on the host, like V(1.22.1); empty when there is none.
+  returned: always
+  type: str
 stamp:
   description: A text that is another one after a file in O(secrets) was replaced.
   returned: always
@@ -155,7 +159,7 @@ import re
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.synapse.workers.plugins.module_utils import _host_facts, _postgresql_facts
+from ansible_collections.synapse.workers.plugins.module_utils import _host_facts, _nginx_config, _postgresql_facts
 from ansible_collections.synapse.workers.plugins.module_utils._process_host import (
     Memory,
     Systemd,
@@ -254,6 +258,7 @@ def main() -> None:
         release=installed_release(params["version_of"]) if params["version_of"] else "",
         venvs=venvs_of_releases(params["version_of"]) if params["version_of"] else {},
         venv_link=target_of(params["version_of"] or ""),
+        nginx=_nginx_config.release(module),
         stamp=stamp_of(params["secrets"]) if params["secrets"] else "",
         written={path: written(path) for path in params["manifests"]},
         last_run=RunLock(params["run"]).last().get("id", "") if params["run"] else "",

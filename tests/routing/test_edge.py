@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .edge import Edge, free_port
+from .edge import Edge, free_port, rendered
 from .plans import PLANS, everything
 
 Edges = Callable[..., Edge]
@@ -187,6 +188,7 @@ def test_with_a_certificate_everything_goes_by_https(edges: Edges, tmp_path: Pat
         synapse_tls_certificate_path=str(certificate),
         synapse_tls_certificate_key_path=str(key),
         synapse_nginx_listen_https=port,
+        __synapse_seen={"nginx": release_here()},
     )
     target = "/_matrix/client/v3/rooms/%21r%3As/messages?from=a%2Fb"
     answer = edge.ask("GET", target)
@@ -200,6 +202,27 @@ def test_with_a_certificate_everything_goes_by_https(edges: Edges, tmp_path: Pat
         data = b"".join(iter(lambda: secure.recv(65536), b""))
     said = json.loads(data.partition(b"\r\n\r\n")[2])
     assert (said["line"], said["headers"]["x-forwarded-proto"]) == (f"GET {target} HTTP/1.1", "https")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
+        context.wrap_socket(plain, server_hostname="example.org") as secure,
+    ):
+        assert secure.selected_alpn_protocol() == "h2"
+
+
+def release_here() -> str:
+    """Of the nginx that the tests run."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin") or "nginx"
+    return subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr.split("/")[1].split()[0]
+
+
+@pytest.mark.parametrize(
+    ("release", "is_directive"), [("", False), ("1.22.1", False), ("1.25.0", False), ("1.25.1", True), ("1.26.3", True)]
+)
+def test_http_2_is_named_in_the_words_of_the_nginx_that_is_there(release: str, is_directive: bool) -> None:
+    tls = {"synapse_tls_certificate_path": "/etc/ssl/chain.pem", "synapse_tls_certificate_key_path": "/etc/ssl/key.pem"}
+    site = rendered(PLANS["nothing"], __synapse_seen={"nginx": release}, **tls)[0]["/etc/nginx/sites-enabled/matrix-synapse.conf"]
+    assert ("http2 on;" in site, " ssl http2;" in site) == (is_directive, not is_directive)
 
 
 def test_a_client_cannot_say_who_it_is(edges: Edges) -> None:

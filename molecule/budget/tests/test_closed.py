@@ -169,7 +169,10 @@ def test_without_the_variable_the_rules_are_taken_away_again(fleet: Fleet) -> No
         for host in fleet.hosts:
             assert opened[host]["changed"] > 0
             assert "matrix_synapse" not in fleet.output(host, "nft list tables")
-            assert fleet.output(host, f"systemctl list-unit-files --no-legend {unit}; find /etc/nftables.d 2>/dev/null || true") == ""
+            assert (
+                fleet.output(host, f"systemctl list-unit-files --no-legend {unit}; find /etc/nftables.d 2>/dev/null || true")
+                == ""
+            )
     finally:
         fleet.roll_out(fleet.inventory)
     assert not reached(fleet.ip(DB), 5432)

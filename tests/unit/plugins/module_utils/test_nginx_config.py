@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.synapse.workers.plugins.module_utils._nginx_config import summary
+import pytest
+from ansible_collections.synapse.workers.plugins.module_utils._nginx_config import release, summary
 
 DUMP = r"""# configuration file /etc/nginx/nginx.conf:
 user www-data; pcre_jit on;
@@ -32,6 +33,34 @@ location = /more { proxy_pass http://unix:/run/main.sock; }
 # configuration file /etc/nginx/more/deeper/2.inc:
 location /deeper {}
 """
+
+
+class Host:
+    """A host as a module sees it, with what `nginx -v` says there; None where there is no nginx."""
+
+    def __init__(self, words: str | None) -> None:
+        self.words = words
+
+    def get_bin_path(self, name: str, opt_dirs: list[str]) -> str | None:
+        return None if self.words is None else f"{opt_dirs[0]}/{name}"
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        assert command == ["/usr/sbin/nginx", "-v"]
+        return 0, "", f"{self.words}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("nginx version: nginx/1.22.1", "1.22.1"),
+        ("nginx version: nginx/1.26.3 (Debian)", "1.26.3"),
+        ("nginx version: openresty/1.25.3.1", "1.25.3.1"),
+        ("Angie version: Angie/1.8.1", ""),
+        (None, ""),
+    ],
+)
+def test_the_release_is_told_where_it_is_nginx(words: str | None, told: str) -> None:
+    assert release(Host(words)) == told
 
 
 def locations(server: dict[str, Any]) -> list[tuple[str, str, list[str], str, int]]:
