@@ -172,7 +172,6 @@ def dashboard(limit: float) -> str:
                     "type": "query",
                     "datasource": source,
                     "query": {"query": "label_values(synapse_build_info, instance)", "refId": "instance"},
-                    "definition": "label_values(synapse_build_info, instance)",
                     "refresh": 2,
                     "sort": 1,
                 },

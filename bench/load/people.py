@@ -69,6 +69,8 @@ class Size:
     """Factor on all rates."""
     rates: dict[str, float] = field(default_factory=dict)
     """Kind → requests per second, where they shall differ from ``RATES``."""
+    download: str = "/_matrix/client/v1/media/download"
+    """Start of the path of media; ``/_matrix/media/v3/download`` where Synapse is older than authenticated media."""
     at_once: int = 300
     """Beside the long-polls; while more are under way, nothing new is asked (and that is counted)."""
 
@@ -360,7 +362,7 @@ class People:
 
     async def _download(self) -> None:
         _room, who = self._somebody()
-        path = f"/_matrix/client/v1/media/download/{self.media}"
+        path = f"{self.size.download}/{self.media}"
         await self.client.ask("download", "GET", path, token=who.token, expect=self._picture)
 
     # Other servers

@@ -110,9 +110,13 @@ def findings(
                 "the app's name stands in, so two of one app share it",
                 "a name for every worker",
             )
+    refusals: dict[str, list[str]] = {}
     for unit, words in found["refusals"].items():
         if words:
-            notes.append(f"{unit}: Synapse {found['release']} does not start with these settings: {words}")
+            # Nearly always it is a setting that all of them read.
+            refusals.setdefault(words, []).append(unit)
+    for words, units in refusals.items():
+        notes.append(f"{', '.join(units)}: Synapse {found['release']} does not start with these settings: {words}")
     _database(found["database"], problems, notes)
     return problems, notes, obsolete
 

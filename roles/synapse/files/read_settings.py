@@ -147,7 +147,8 @@ def main() -> None:
         files[path], content = look(path)
         if not files[path].get("ours"):
             effective.update(content)
-    refused = refusal(files_of(paths))
+    # What the server's own settings amount to: ours may make up for what Synapse refuses in them.
+    refused = refusal([path for path in files if not files[path].get("ours")])
     print(json.dumps({"files": files, "refusal": refused, "database": ask(effective.get("database"), user)}, default=str))
 
 
