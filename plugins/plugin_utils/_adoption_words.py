@@ -124,8 +124,8 @@ def findings(
 def _database(database: dict[str, Any], problems: list[str], notes: list[str]) -> None:
     if database["kind"] == "sqlite":
         problems.append(
-            f"the database is SQLite ({database.get('path')}), which processes cannot share: copy it to PostgreSQL with "
-            f"synapse_port_db, which keeps the old file (docs/adopt.md)"
+            f"the database is SQLite ({database.get('path')}), which processes cannot share: "
+            f"synapse.workers.migrate_database copies it to PostgreSQL and keeps the old file (docs/adopt.md)"
         )
     elif database["error"] and database["kind"]:
         notes.append(f"the database could not be asked: {database['error']}")

@@ -110,13 +110,13 @@ def test_nginx_takes_the_snippet_in_the_vhost_that_is_there(server: Server, tmp_
     assert any(one["file"] == settings["snippet"] for block in told["servers"] for one in block["locations"])
 
 
-def test_synapse_accepts_what_all_processes_would_read(server: Server) -> None:
+def test_synapse_accepts_what_all_processes_would_read(server: Server, tmp_path: Path) -> None:
     server.here()
     workers = sorted(path.stem for path in (server.settings / "workers").glob("*-[0-9].yaml"))
     assert len(workers) == sum(row.get("count", 1) for row in server.adopted["workers"])
     script = ROOT / "roles/synapse/files/validate_settings.py"
     name = server.variables["synapse_server_name"]
-    command: list[str | Path] = [SYNAPSE, script, server.settings, name, *workers]
+    command: list[str | Path] = [SYNAPSE, script, server.settings, name, tmp_path, *workers]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     settings = server.effective()

@@ -61,7 +61,7 @@ def test_synapse_accepts_the_settings_of_every_process(example: str, tmp_path: P
         (settings / "secrets/signing.key").write_text(key.stdout)
         script = ROOT / "roles/synapse/files/validate_settings.py"
         workers = [path.stem for path in (settings / "workers").glob("*.yaml") if not path.stem.endswith(".log")]
-        command: list[str | Path] = [SYNAPSE, script, settings, "example.org", *workers]
+        command: list[str | Path] = [SYNAPSE, script, settings, "example.org", tmp_path, *workers]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{host.name}: {ended.stdout}{ended.stderr}"
         judged += 1

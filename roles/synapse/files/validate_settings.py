@@ -1,6 +1,7 @@
 """Asks the installed Synapse whether it would start with a folder of settings: main and the named workers, in one process.
 
-Usage: validate_settings.py FOLDER SERVER_NAME [WORKER…]. Ends with 0, or with 1 and a line per refused process.
+Usage: validate_settings.py FOLDER SERVER_NAME MEMORY [WORKER…]. MEMORY is the folder in which this collection remembers what it did. Ends with 0, or
+with 1 and a line per refused process.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
@@ -21,6 +22,8 @@ from synapse.config.homeserver import HomeServerConfig
 Config.ensure_directory = staticmethod(Config.abspath)
 
 OURS = "90-synapse-workers.yaml"
+# Written once a copy of the SQLite database is whole: roles/main/tasks/migrate.yml.
+MIGRATED = "database-migrated.json"
 # What the plan decides. Another value behind it would leave workers without work, or two of them with one duty.
 DECIDED = (
     "listeners",
@@ -88,7 +91,7 @@ def unfit_for_workers(config: HomeServerConfig) -> str:
     return ""
 
 
-def quarrels(paths: list[str]) -> list[str]:
+def quarrels(paths: list[str], memory: str) -> list[str]:
     """What Synapse would take in silence: a file behind ours that undoes the plan, and a duty that nobody would do."""
     contents = {}
     for path in paths:
@@ -105,10 +108,10 @@ def quarrels(paths: list[str]) -> list[str]:
     database = theirs.get("database")
     if isinstance(database, dict) and database.get("name") == "sqlite3" and contents[ours].get("database"):
         file = str((database.get("args") or {}).get("database"))
-        if os.path.exists(file):
+        if os.path.exists(file) and not os.path.exists(os.path.join(memory, MIGRATED)):
             found.append(
                 f"the homeserver's database is {file} (SQLite), and with these settings it would begin anew with an empty one in PostgreSQL; "
-                f"copy it there with synapse_port_db, and name that PostgreSQL in your own settings (docs/adopt.md)"
+                f"synapse.workers.migrate_database copies it (docs/adopt.md)"
             )
     for path in paths[paths.index(ours) + 1 :]:
         for key in DECIDED:
@@ -122,11 +125,11 @@ def quarrels(paths: list[str]) -> list[str]:
 
 
 def main() -> int:
-    folder, server_name, *workers = sys.argv[1:]
+    folder, server_name, memory, *workers = sys.argv[1:]
     shared = paths_of(folder)
     refused = False
     try:
-        sentences = quarrels(shared)
+        sentences = quarrels(shared, memory)
     except (yaml.YAMLError, AttributeError, TypeError):
         sentences = []  # Synapse has its own words for files that are none
     for sentence in sentences:
