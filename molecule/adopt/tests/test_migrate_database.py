@@ -83,7 +83,7 @@ def test_a_database_with_something_in_it_is_not_touched(server: Server) -> None:
         return server.output(f'runuser -u postgres -- psql --quiet --tuples-only --no-align synapse --command="{words}"').strip()
 
     psql("CREATE TABLE somebody_else (n int); INSERT INTO somebody_else VALUES (7)")
-    with pytest.raises(AssertionError, match="is not empty .* somebody_else"):
+    with pytest.raises(AssertionError, match=r"is not empty .* somebody_else"):
         server.play("migrate_database", f"--extra-vars=confirm={NAME}")
     assert psql("SELECT n FROM somebody_else") == "7"
     psql("DROP TABLE somebody_else")

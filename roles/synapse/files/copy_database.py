@@ -50,7 +50,7 @@ def holds(target: dict[str, Any]) -> str:
         cursor.execute("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'public'")
         if (cursor.fetchone() or ("",))[0] == MARK:
             return MARK
-        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') LIMIT 1")
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') LIMIT 1")
         return str((cursor.fetchone() or ("",))[0])
 
 

@@ -1,4 +1,4 @@
-"""A server that somebody set up by hand, as both stories of this scenario need it."""
+"""A server that somebody set up by hand, as the stories of the scenario `adopt` need it."""
 
 from __future__ import annotations
 
