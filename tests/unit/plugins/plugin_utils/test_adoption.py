@@ -124,7 +124,7 @@ def test_a_secret_is_in_neither_file() -> None:
 @pytest.mark.parametrize(
     ("database", "words"),
     [
-        ({"kind": "sqlite", "path": "/var/lib/synapse/homeserver.db", "error": ""}, "synapse_port_db"),
+        ({"kind": "sqlite", "path": "/var/lib/synapse/homeserver.db", "error": ""}, "migrate_database"),
         ({**POSTGRESQL, "collation": "en_US.UTF-8", "ctype": "en_US.UTF-8"}, "the collation en_US.UTF-8"),
         ({**POSTGRESQL, "encoding": "SQL_ASCII"}, "the encoding SQL_ASCII"),
     ],
