@@ -192,7 +192,13 @@ def _shadow(location: dict[str, Any], settings: dict[str, Any]) -> tuple[str, bo
         )
     if path.startswith(OPERATORS_OWN):
         return f"{_at(location)}: `{written}` stays with the vhost and goes the way it says, past the snippet", False
-    return f"{_at(location)}: `{written}` takes requests away from the workers that the plan has for them; remove it", True
+    # Expressions come after the snippet's prefixes. To remove it would leave its requests without their worker until the run is over.
+    turned = f"location ~ ^{re.escape(path)}{'$' if modifier == '=' else ''}"
+    return (
+        f"{_at(location)}: `{written}` takes requests away from the workers that the plan has for them; write it as `{turned}`: it then takes "
+        f"them as long as the snippet is not there, and none beside it",
+        True,
+    )
 
 
 def _at(thing: dict[str, Any]) -> str:

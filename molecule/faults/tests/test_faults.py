@@ -279,6 +279,18 @@ def held(faults: Faults) -> dict[str, Any]:
     raise AssertionError("nobody holds the host")
 
 
+def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(faults: Faults) -> None:
+    def happens() -> str:
+        first = faults.begin(2)
+        run = held(faults)
+        said = faults.refused(4, "Another run is at work", f"process {first.pid}", run["id"])
+        output, _ = first.communicate(timeout=900)
+        assert first.returncode == 0, output
+        return said
+
+    faults.strike_unnoticed("two runs at once", happens, 4)
+
+
 def test_a_run_that_was_killed_elsewhere_holds_the_host_until_somebody_says_that_it_is_over(faults: Faults) -> None:
     def happens() -> str:
         killed = faults.begin(2)
