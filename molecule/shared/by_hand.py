@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from fleet import Fleet
+from outsider.edge import Edge
 
 from bench.load.book import Figures
 from bench.load.load import Load
+from bench.load.people import Size
 
 # Every file, folder and link with its owner and mode, every text, every unit with its state. Account tools keep a copy of the file before
 # their last change under a name that ends with a dash.
@@ -64,6 +68,19 @@ class Server:
         """Names of those of ours that run."""
         units = self.output(f"systemctl list-units --plain --no-legend --state=active '{service}-worker@*' | cut -d' ' -f1")
         return {unit.partition("@")[2].removesuffix(".service") for unit in units.split()}
+
+
+@contextmanager
+def users(edge: Edge, config: pytest.Config, download: str = Size.download) -> Iterator[Load]:
+    """A few who stay for a whole story; their account is printed, whatever becomes of it."""
+    load = Load(edge, Size(quiet=4, devices=2, rooms=2, talkers=3, pace=0.3, download=download))
+    try:
+        with load:
+            yield load
+    finally:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"\n{load.table()}")
 
 
 def operation(load: Load, name: str, act: Callable[[], object]) -> Figures:

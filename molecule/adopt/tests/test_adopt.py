@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from by_hand import Server, operation
+from by_hand import Server, operation, users
 from fleet import Fleet
 from outsider.edge import Edge
 
 from bench.load.load import Load
-from bench.load.people import Size
 
 HOST = "synapse-adopt-monolith"
 SERVICE = "synapse"
@@ -27,15 +26,8 @@ NAMES = {"synchrotron-1", "synchrotron-2", "event_creator-1", "typing-1", "media
 @pytest.fixture(scope="module")
 def load(fleet: Fleet, pytestconfig: pytest.Config) -> Iterator[Load]:
     """Users who are there from before the first change until after the last; what they have said is data of the server."""
-    size = Size(quiet=4, devices=2, rooms=2, talkers=3, pace=0.3)
-    load = Load(Edge(f"http://{fleet.ip(HOST)}", "monolith.example"), size)
-    try:
-        with load:
-            yield load
-    finally:
-        capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            print(f"\n{load.table()}")
+    with users(Edge(f"http://{fleet.ip(HOST)}", "monolith.example"), pytestconfig) as load:
+        yield load
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from by_hand import VHOST, Server, operation
+from by_hand import VHOST, Server, operation, users
 from fleet import Fleet
 from outsider.edge import Edge
 
 from bench.load.book import LONG_POLL
 from bench.load.load import Load
-from bench.load.people import Size
 
 HOST = "synapse-adopt-2020"
 SERVICE = "matrix-synapse"
@@ -59,15 +58,8 @@ SUCCESSORS = {
 @pytest.fixture(scope="module")
 def load(fleet: Fleet, pytestconfig: pytest.Config) -> Iterator[Load]:
     """Users who came when it was an old Synapse, by the paths that it knows, and who stay."""
-    size = Size(quiet=4, devices=2, rooms=2, talkers=3, pace=0.3, download="/_matrix/media/v3/download")
-    load = Load(Edge(f"http://{fleet.ip(HOST)}", "old.example"), size)
-    try:
-        with load:
-            yield load
-    finally:
-        capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            print(f"\n{load.table()}")
+    with users(Edge(f"http://{fleet.ip(HOST)}", "old.example"), pytestconfig, "/_matrix/media/v3/download") as load:
+        yield load
 
 
 @pytest.fixture(scope="module")

@@ -220,32 +220,28 @@ def broken(faults: Faults, unit: str) -> Callable[[], str]:
     return lambda: faults.sh(f"rm {folder}/zz-broken.conf && systemctl daemon-reload && systemctl reset-failed {unit}")
 
 
-def test_without_redis_nothing_is_lost(faults: Faults) -> None:
-    def happens() -> str:
-        mend = broken(faults, REDIS)
-        try:
-            return faults.refused(3, REDIS, "does not come up", "run again")
-        finally:
-            mend()
-
-    for figures in faults.strike("Redis is absent", happens, 3):
-        assert not figures.harm, faults.users.table()
-    faults.serves()
-
-
-def test_without_postgresql_nobody_is_served_and_nothing_is_lost(faults: Faults) -> None:
-    unit = faults.sh("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1")
+def nothing_is_lost_without(faults: Faults, unit: str, fault: str, workers: int) -> None:
+    """A run that finds ``unit`` broken says so, and neither then nor over the next run a message gets lost or comes twice."""
 
     def happens() -> str:
         mend = broken(faults, unit)
         try:
-            return faults.refused(2, unit, "does not come up", "run again")
+            return faults.refused(workers, unit, "does not come up", "run again")
         finally:
             mend()
 
-    for figures in faults.strike("PostgreSQL is absent", happens, 2):
+    for figures in faults.strike(fault, happens, workers):
         assert not figures.harm, faults.users.table()
     faults.serves()
+
+
+def test_without_redis_nothing_is_lost(faults: Faults) -> None:
+    nothing_is_lost_without(faults, REDIS, "Redis is absent", 3)
+
+
+def test_without_postgresql_nobody_is_served_and_nothing_is_lost(faults: Faults) -> None:
+    unit = faults.sh("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1")
+    nothing_is_lost_without(faults, unit, "PostgreSQL is absent", 2)
 
 
 def test_a_host_that_is_out_of_reach_in_the_middle_of_a_run_serves_on(faults: Faults, tmp_path: Path) -> None:
